@@ -1,0 +1,79 @@
+"""All that an adapter's author imports: a class with two methods, and three errors.
+
+    from gateway.adapter import Adapter, NotFound, Request
+
+    class Registry(Adapter):
+        async def answer(self, request: Request) -> object:
+            record = await self.look_up(request.body["identifier"])
+            if record is None:
+                raise NotFound
+            return record
+
+The class stands in ``adapters/<agency>/adapter.py``; ``agency.yaml`` names it with ``protocol: python``.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Adapter", "Broken", "Document", "NotFound", "Request", "TryLater"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One exchange: a consumer asks."""
+
+    exchange: str
+    """The exchange's id; keep it, so that both sides' evidence can be matched."""
+    service: str
+    consumer: str
+    """The system that asks, as ``agency.system``."""
+    purpose: str
+    case: str | None
+    body: Any
+    """The request, already held against the service's schema."""
+    idempotency_key: str | None
+    """For writes, where ``agency.yaml`` says ``takes_key: true``: the same key must have one effect."""
+    seconds: float
+    """How long the gateway waits for the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One official document, handed over."""
+
+    id: str
+    """Look at it: the same id is the same document."""
+    service: str
+    sender: str
+    body: Any
+
+
+class NotFound(Exception):  # noqa: N818 - an answer, not an error
+    """There is no such record: the consumer gets 404."""
+
+
+class TryLater(Exception):  # noqa: N818 - an answer, not an error
+    """Not now, and nothing was done. ``seconds`` says when to come back."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class Broken(Exception):  # noqa: N818 - an answer, not an error
+    """The system behind the adapter failed, or refused what it was sent; retrying will not help."""
+
+
+class Adapter:
+    """What an adapter's author fills in. Made once for each endpoint, without arguments."""
+
+    async def answer(self, request: Request) -> object:
+        """The answer to an exchange, as JSON values. Raises NotFound, TryLater or Broken."""
+        raise NotImplementedError(f"{type(self).__name__} answers no exchange ({request.service})")
+
+    async def take(self, document: Document) -> None:
+        """Take a document over for good. Raises TryLater or Broken."""
+        raise NotImplementedError(f"{type(self).__name__} takes no document ({document.service})")
+
+    async def close(self) -> None:
+        """Let go of what was opened."""

@@ -1,0 +1,137 @@
+"""What an agreement discloses of an answer: cutting a value, and a schema, down to some JSON Pointers.
+
+A pointer (RFC 6901) names members of objects; where it meets an array it goes through every item, so that
+``/addresses/city`` keeps the city of each address. The empty pointer is the whole answer.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+Cut: TypeAlias = Mapping[str, "Cut | None"]
+"""The members that stay; None under a name keeps all of it."""
+
+_LOCAL = "#/$defs/"
+_BRANCHES = ("allOf", "anyOf", "oneOf")
+_SINGLE = ("then", "else")
+
+
+def parts(pointer: str) -> tuple[str, ...]:
+    """The reference tokens of a JSON Pointer. Raises ValueError where it is none (RFC 6901, section 3)."""
+    if pointer and not pointer.startswith("/"):
+        raise ValueError("a JSON Pointer begins with /")
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:])
+
+
+def cut_of(pointers: Iterable[str]) -> Cut | None:
+    """The cut that keeps these pointers and nothing else; None keeps everything."""
+    cut: dict[str, Any] = {}
+    for pointer in pointers:
+        tokens = parts(pointer)
+        if not tokens:
+            return None
+        here = cut
+        for token in tokens[:-1]:
+            step = here.setdefault(token, {})
+            if step is None:  # a shorter pointer keeps all of it already
+                break
+            here = step
+        else:
+            here[tokens[-1]] = None
+    return cut
+
+
+def minimise(value: Any, cut: Cut | None) -> Any:
+    """The value with nothing but what the cut keeps. What is no object where the cut goes deeper is left out."""
+    if cut is None:
+        return value
+    if isinstance(value, list):
+        return [minimise(item, cut) for item in value if isinstance(item, list | dict)]
+    if not isinstance(value, dict):
+        return {}
+    kept = {}
+    for name, deeper in cut.items():
+        if name in value:
+            inner = value[name]
+            if deeper is None:
+                kept[name] = inner
+            elif isinstance(inner, list | dict):
+                kept[name] = minimise(inner, deeper)
+    return kept
+
+
+def reduced(schema: Any, cut: Cut | None, *, root: Mapping[str, Any] | None = None, depth: int = 0) -> Any:
+    """The schema as a caller sees it who gets only what the cut keeps; local references are written out.
+
+    ``root`` holds the ``$defs``; it is the schema itself at the top.
+    """
+    if cut is None or not isinstance(schema, Mapping):
+        return schema
+    base = schema if root is None else root
+    if depth > 32:  # a recursive definition that the cut never leaves
+        return True
+    if "$ref" in schema:
+        return reduced(_target(schema, base), cut, root=base, depth=depth + 1)
+    kept: dict[str, Any] = {name: schema[name] for name in ("$schema", "title", "description", "type") if name in schema}
+    if "properties" in schema:
+        kept["properties"] = {
+            name: reduced(inner, cut[name], root=base, depth=depth + 1)
+            for name, inner in schema["properties"].items()
+            if name in cut
+        }
+    if "required" in schema:
+        kept["required"] = [name for name in schema["required"] if cut.get(name, {}) is None]
+    if "items" in schema:
+        kept["items"] = reduced(schema["items"], cut, root=base, depth=depth + 1)
+    for word in _BRANCHES:
+        if word in schema:
+            kept[word] = [reduced(branch, cut, root=base, depth=depth + 1) for branch in schema[word]]
+    if root is None and "$defs" in schema:
+        kept["$defs"] = schema["$defs"]
+    return kept
+
+
+def can_contain(schema: Any, pointer: str) -> bool:
+    """Whether a value that fits the schema can have something at the pointer."""
+    return any(True for _ in _reach(schema, parts(pointer), schema, 0))
+
+
+def _target(schema: Mapping[str, Any], root: Any) -> Any:
+    ref = schema["$ref"]
+    if ref == "#":
+        return root
+    return root.get("$defs", {}).get(ref.removeprefix(_LOCAL), False) if ref.startswith(_LOCAL) else False
+
+
+def _reach(schema: Any, tokens: tuple[str, ...], root: Any, depth: int) -> Iterator[None]:
+    """One None for each way through the schema along the tokens."""
+    if schema is False or depth > 64:
+        return
+    if not tokens or schema is True:
+        yield None
+        return
+    if "$ref" in schema:
+        yield from _reach(_target(schema, root), tokens, root, depth + 1)
+    for word in _BRANCHES:
+        for branch in schema.get(word, ()):
+            yield from _deeper(branch, tokens, root, depth)
+    for word in _SINGLE:
+        if word in schema:
+            yield from _deeper(schema[word], tokens, root, depth)
+    if isinstance(schema.get("items"), Mapping):
+        yield from _reach(schema["items"], tokens, root, depth + 1)
+    properties = schema.get("properties", {})
+    if tokens[0] in properties:
+        yield from _reach(properties[tokens[0]], tokens[1:], root, depth + 1)
+    elif _open(schema):
+        yield from _reach(schema.get("additionalProperties", True), tokens[1:], root, depth + 1)
+
+
+def _deeper(branch: Any, tokens: tuple[str, ...], root: Any, depth: int) -> Iterator[None]:
+    """A branch adds what it names; that it is silent about a name adds nothing."""
+    if isinstance(branch, Mapping):
+        yield from _reach({"additionalProperties": False, **branch}, tokens, root, depth + 1)
+
+
+def _open(schema: Mapping[str, Any]) -> bool:
+    """An object schema that says ``additionalProperties`` and does not forbid them."""
+    return schema.get("additionalProperties", False) not in (False, None)

@@ -1,0 +1,279 @@
+"""The words of the gateway as values: what is said, who says it, who may."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, tzinfo
+from enum import StrEnum
+from typing import NewType
+
+from gateway.core.minimise import Cut
+from gateway.core.shape import Shape
+
+AgencyId = NewType("AgencyId", str)
+"""``interior``"""
+SystemId = NewType("SystemId", str)
+"""``finance.local_tax``: agency, dot, system. The ``client_id`` of its tokens."""
+ServiceId = NewType("ServiceId", str)
+"""``population.person_lookup.v1``: domain, name, major version."""
+AgreementId = NewType("AgreementId", str)
+"""``MOI-FIN-2026-014``"""
+Pointer = NewType("Pointer", str)
+"""A JSON Pointer (RFC 6901). Where it passes an array it stands for every item: no index is ever written."""
+
+
+def agency_of(system: SystemId) -> AgencyId:
+    """The agency that a system belongs to."""
+    return AgencyId(system.partition(".")[0])
+
+
+class Kind(StrEnum):
+    """What a service is: asked and answered at once, handed over with receipts, or told to all who subscribe."""
+
+    EXCHANGE = "exchange"
+    DOCUMENT = "document"
+    EVENT = "event"
+
+
+class Effect(StrEnum):
+    """Whether a call changes anything at the provider."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Visibility(StrEnum):
+    """Who learns that a service exists: every member, or only those with an agreement."""
+
+    MEMBERS = "members"
+    RESTRICTED = "restricted"
+
+
+class Standing(StrEnum):
+    """Whether a party takes part now. ``revoked`` also ends every token at once."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+
+
+class Obligation(StrEnum):
+    """What a grant asks of each call, beyond scope and purpose."""
+
+    CASE = "case"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A named, versioned definition of what is said, with its schemas."""
+
+    id: ServiceId
+    title: str
+    kind: Kind
+    effect: Effect
+    visibility: Visibility
+    personal_data: bool
+    request_subjects: tuple[Pointer, ...]
+    response_subjects: tuple[Pointer, ...]
+    max_bytes: int
+    standard: str | None
+    request: Shape
+    response: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time, from included, until excluded. ``None`` is open."""
+
+    start: datetime
+    end: datetime | None
+
+    def holds(self, at: datetime) -> bool:
+        """Whether the instant lies within."""
+        return self.start <= at and (self.end is None or at < self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An agency provides a service, by a protocol."""
+
+    provider: AgencyId
+    service: ServiceId
+    protocol: str
+    options: Mapping[str, object]
+    """What only the protocol understands: url, method, headers, class."""
+    deadline: float
+    """Seconds that the provider has in all, retries included."""
+    concurrency: int
+    """Calls in flight at once, for each process."""
+    report_until: date | None
+    """None enforces the response schema. A date lets wrong answers pass, counted, up to and including that day."""
+    takes_key: bool
+    """The provider takes the idempotency key, so that a repeated call has one effect."""
+    standing: Standing
+    maintenance: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who acts, as an issuer that the agency trusts asserts it (DESIGN section 8)."""
+
+    issuer: str
+    subject: str
+    post: str | None
+    unit: str | None
+    level: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One information system of an agency: the client of a token."""
+
+    id: SystemId
+    agency: AgencyId
+    scopes: frozenset[str]
+    keys: tuple[Mapping[str, object], ...]
+    """Public JWKs (RFC 7517), from the keys folder; empty where ``keys_url`` is given."""
+    thumbprints: frozenset[str]
+    """RFC 7638 thumbprints of ``keys``."""
+    keys_url: str | None
+    """An https address of a JWKS."""
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Somebody else's issuer of tokens that an agency's folder names; it may speak for that agency alone."""
+
+    issuer: str
+    agency: AgencyId
+    keys: tuple[Mapping[str, object], ...]
+    keys_url: str | None
+    audience: str | None
+    """The audience that its tokens carry; None asks for the instance's own."""
+    systems: bool
+    """Its access tokens for the agency's systems are taken."""
+    persons: bool
+    """Its user assertions are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signatory:
+    """A post that may sign agreements for its agency."""
+
+    name: str
+    title: str
+    keys: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Agency:
+    """A member organisation."""
+
+    id: AgencyId
+    title: Mapping[str, str]
+    """By language tag (BCP 47)."""
+    kind: str
+    """Its class: ``gov``, ``local``, ``soe`` or ``private``."""
+    country: str
+    contacts: Mapping[str, str]
+    """By role: technical, security, data_protection."""
+    units: tuple[str, ...]
+    groups: frozenset[str]
+    signatories: Mapping[str, Signatory]
+    systems: Mapping[SystemId, System]
+    endpoints: Mapping[ServiceId, Endpoint]
+    issuers: tuple[Issuer, ...]
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most ``calls`` in ``seconds``, for each process."""
+
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One permission inside an agreement."""
+
+    index: int
+    """Its place in the agreement, from 0."""
+    service: ServiceId
+    provider: AgencyId
+    consumers: frozenset[SystemId]
+    """Groups are resolved when the catalogue is read."""
+    purposes: frozenset[str]
+    scope: str | None
+    disclose: Cut | None
+    """What leaves of an answer; None is the whole answer."""
+    disclosed: tuple[Pointer, ...] | None
+    """``disclose`` as it was written."""
+    rate: Rate | None
+    quota: int | None
+    """Calls in a day of the instance's time zone, for each consumer, exactly."""
+    require: frozenset[Obligation]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Who may use which endpoints, for which purposes, seeing which fields; signed by both sides."""
+
+    id: AgreementId
+    title: str
+    legal_basis: str | None
+    parties: tuple[AgencyId, ...]
+    valid_from: date
+    valid_until: date
+    """Both inclusive, in the instance's time zone."""
+    grants: tuple[Grant, ...]
+    standing: Standing
+
+
+GrantKey = tuple[AgencyId, ServiceId, SystemId]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything that people declared, at one moment: immutable and digested."""
+
+    instance: str
+    zone: tzinfo
+    digest: str
+    """SHA-256 in hex over the names and bytes of every file that was read."""
+    services: Mapping[ServiceId, Service]
+    agencies: Mapping[AgencyId, Agency]
+    agreements: Mapping[AgreementId, Agreement]
+    purposes: Mapping[str, str]
+    """Code to title."""
+    systems: Mapping[SystemId, System] = field(default_factory=dict)
+    grants: Mapping[GrantKey, tuple[tuple[Agreement, Grant], ...]] = field(default_factory=dict)
+    """By provider, service and consumer: what ``policy`` looks up."""
+
+    def endpoint(self, provider: AgencyId, service: ServiceId) -> Endpoint | None:
+        """The endpoint, or None."""
+        agency = self.agencies.get(provider)
+        return agency.endpoints.get(service) if agency else None
+
+
+def catalogue(  # noqa: PLR0913 - the seven things that a catalogue is made of
+    *,
+    instance: str,
+    zone: tzinfo,
+    digest: str,
+    services: Mapping[ServiceId, Service],
+    agencies: Mapping[AgencyId, Agency],
+    agreements: Mapping[AgreementId, Agreement],
+    purposes: Mapping[str, str],
+) -> Catalogue:
+    """A catalogue with its indexes: systems by id, grants by provider, service and consumer."""
+    systems = {system.id: system for agency in agencies.values() for system in agency.systems.values()}
+    grants: dict[GrantKey, tuple[tuple[Agreement, Grant], ...]] = {}
+    for agreement in agreements.values():
+        for grant in agreement.grants:
+            for consumer in grant.consumers:
+                key = (grant.provider, grant.service, consumer)
+                grants[key] = (*grants.get(key, ()), (agreement, grant))
+    return Catalogue(instance, zone, digest, services, agencies, agreements, purposes, systems, grants)

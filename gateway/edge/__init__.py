@@ -1,0 +1,1 @@
+"""Does: HTTP, the journal's database, keys, time, metrics."""

@@ -1,0 +1,137 @@
+"""The one interface through which every agency's system is called, wherever and however it runs."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gateway.core.model import Endpoint, ServiceId, SystemId
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One exchange as a provider's system gets it."""
+
+    exchange: str
+    """The exchange's id; providers keep it, so that both sides' evidence can be matched."""
+    service: ServiceId
+    consumer: SystemId
+    purpose: str
+    case: str | None
+    value: Any
+    """The request body, already held against its schema."""
+    raw: bytes
+    """The same as it was received."""
+    idempotency_key: str | None
+    """Only where the endpoint takes it."""
+    traceparent: str
+    seconds: float
+    """What is left of the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A provider's definite positive answer."""
+
+    value: Any
+    """Parsed JSON; not yet held against the response schema."""
+    sent: bytes
+    """What left towards the provider, for its digest."""
+    provided: bytes
+    """What came back, for its digest."""
+
+
+class ProviderFault(Exception):  # noqa: N818 - the field's word is fault
+    """The provider gave no usable answer. ``code`` is a ``provider.*`` code of ``core.refusal``."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        sent: bool,
+        definite: bool = False,
+        retry_after: float | None = None,
+        provided: bytes = b"",
+    ) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+        """One sentence for the consumer; nothing of the provider's body."""
+        self.sent = sent
+        """False only where it is certain that the provider's system did not see the call."""
+        self.definite = definite
+        """The provider's own last word: not found, refused. It is stored and replayed for writes."""
+        self.retry_after = retry_after
+        """Seconds, where the provider named them."""
+        self.provided = provided
+
+
+class Provider(Protocol):
+    """An agency's system behind one endpoint, ready to be called."""
+
+    async def call(self, call: Call) -> Answer:
+        """Ask. Raises ProviderFault, and nothing else."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What protocols may use of the process that they run in."""
+
+    outbound: "Outbound"
+    python: bool
+    """Whether agencies' Python may run in this process."""
+    root: str
+    """The catalogue's folder, below which ``adapters/<agency>/adapter.py`` lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer, read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes
+
+
+class Unsent(Exception):  # noqa: N818 - it says what is certain
+    """No byte of the request left: refused, unknown name, no free connection, TLS failed."""
+
+
+class Cut(Exception):  # noqa: N818 - it says what happened
+    """The connection broke after something was sent, or the answer was no HTTP."""
+
+
+class Outbound(Protocol):
+    """The HTTP client: small, so that another one can take its place."""
+
+    async def send(  # noqa: PLR0913 - a request line, headers, body, and three bounds
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        seconds: float,
+        max_bytes: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> Reply:
+        """Send one request, follow no redirect, and read the answer whole.
+
+        Raises Unsent, Cut, TimeoutError (after ``seconds`` in all), and TooLarge past ``max_bytes``.
+        """
+
+
+class TooLarge(Exception):  # noqa: N818 - it says what happened
+    """The answer is larger than the caller takes."""
+
+
+class Factory(Protocol):
+    """What each protocol module offers as ``connect``."""
+
+    def __call__(self, endpoint: Endpoint, surroundings: Surroundings) -> Provider:
+        """The provider behind the endpoint. Raises ValueError with a sentence where the options are wrong."""
