@@ -201,7 +201,7 @@ def who(catalogue: Catalogue, provider: AgencyId, service: ServiceId, at: dateti
                 at,
                 frozenset(Obligation),
             )
-            decision = decide(catalogue, best)
-            if decision.permitted and decision.grant is grant:
+            today = at.astimezone(catalogue.zone).date()
+            if decide(catalogue, best).permitted and _weigh(agreement, grant, best, today).permitted:
                 found.append(Entitled(consumer, agreement, grant))
     return tuple(found)
