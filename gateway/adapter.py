@@ -48,11 +48,11 @@ class Document:
     body: Any
 
 
-class NotFound(Exception):  # noqa: N818 - an answer, not an error
+class NotFound(Exception):
     """There is no such record: the consumer gets 404."""
 
 
-class TryLater(Exception):  # noqa: N818 - an answer, not an error
+class TryLater(Exception):
     """Not now, and nothing was done. ``seconds`` says when to come back."""
 
     def __init__(self, seconds: float | None = None) -> None:
@@ -60,7 +60,7 @@ class TryLater(Exception):  # noqa: N818 - an answer, not an error
         self.seconds = seconds
 
 
-class Broken(Exception):  # noqa: N818 - an answer, not an error
+class Broken(Exception):
     """The system behind the adapter failed, or refused what it was sent; retrying will not help."""
 
 

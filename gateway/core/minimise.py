@@ -71,7 +71,9 @@ def reduced(schema: Any, cut: Cut | None, *, root: Mapping[str, Any] | None = No
         return True
     if "$ref" in schema:
         return reduced(_target(schema, base), cut, root=base, depth=depth + 1)
-    kept: dict[str, Any] = {name: schema[name] for name in ("$schema", "title", "description", "type") if name in schema}
+    kept: dict[str, Any] = {
+        name: schema[name] for name in ("$schema", "title", "description", "type") if name in schema
+    }
     if "properties" in schema:
         kept["properties"] = {
             name: reduced(inner, cut[name], root=base, depth=depth + 1)
@@ -111,19 +113,23 @@ def _reach(schema: Any, tokens: tuple[str, ...], root: Any, depth: int) -> Itera
         return
     if "$ref" in schema:
         yield from _reach(_target(schema, root), tokens, root, depth + 1)
-    for word in _BRANCHES:
-        for branch in schema.get(word, ()):
-            yield from _deeper(branch, tokens, root, depth)
-    for word in _SINGLE:
-        if word in schema:
-            yield from _deeper(schema[word], tokens, root, depth)
+    for branch in _branches(schema):
+        yield from _deeper(branch, tokens, root, depth)
     if isinstance(schema.get("items"), Mapping):
         yield from _reach(schema["items"], tokens, root, depth + 1)
     properties = schema.get("properties", {})
     if tokens[0] in properties:
         yield from _reach(properties[tokens[0]], tokens[1:], root, depth + 1)
     elif _open(schema):
-        yield from _reach(schema.get("additionalProperties", True), tokens[1:], root, depth + 1)
+        yield from _reach(schema["additionalProperties"], tokens[1:], root, depth + 1)
+
+
+def _branches(schema: Mapping[str, Any]) -> Iterator[Any]:
+    for word in _BRANCHES:
+        yield from schema.get(word, ())
+    for word in _SINGLE:
+        if word in schema:
+            yield schema[word]
 
 
 def _deeper(branch: Any, tokens: tuple[str, ...], root: Any, depth: int) -> Iterator[None]:

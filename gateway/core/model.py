@@ -258,7 +258,7 @@ class Catalogue:
         return agency.endpoints.get(service) if agency else None
 
 
-def catalogue(  # noqa: PLR0913 - the seven things that a catalogue is made of
+def catalogue(
     *,
     instance: str,
     zone: tzinfo,

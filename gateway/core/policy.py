@@ -77,7 +77,8 @@ def decide(catalogue: Catalogue, facts: Facts) -> Decision:
         return _refuse("policy.suspended", stopped[1], suspended=stopped[0])
     if facts.on_behalf is not None and facts.on_behalf != agency_of(facts.consumer):
         return _refuse(
-            "identity.not_mandated", f"{agency_of(facts.consumer)} holds no mandate to act for {facts.on_behalf}."
+            "identity.not_mandated",
+            f"{agency_of(facts.consumer)} holds no mandate to act for {facts.on_behalf}.",
         )
     if not grants:
         return _refuse(
@@ -109,7 +110,11 @@ def _stopped(catalogue: Catalogue, facts: Facts) -> tuple[str, str] | None:
         (consumer, f"The agency {consumer}", _standing(catalogue, consumer)),
         (facts.provider, f"The agency {facts.provider}", _standing(catalogue, facts.provider)),
         (consumer, f"The system {facts.consumer}", system.standing if system else Standing.ACTIVE),
-        (facts.provider, f"{facts.service} of {facts.provider}", endpoint.standing if endpoint else Standing.ACTIVE),
+        (
+            facts.provider,
+            f"{facts.service} of {facts.provider}",
+            endpoint.standing if endpoint else Standing.ACTIVE,
+        ),
     ):
         if standing is not Standing.ACTIVE:
             return agency, f"{what} is suspended."
@@ -135,9 +140,7 @@ def _suspender(code: str, agreement: Agreement) -> str | None:
     return agreement.parties[0] if code == "policy.suspended" else None
 
 
-def _stages(
-    agreement: Agreement, grant: Grant, facts: Facts, today: date
-) -> Iterator[tuple[str, bool, str, str]]:
+def _stages(agreement: Agreement, grant: Grant, facts: Facts, today: date) -> Iterator[tuple[str, bool, str, str]]:
     """Code, verdict, the line for explain, the sentence for a refusal."""
     in_force = agreement.valid_from <= today <= agreement.valid_until
     span = f"{agreement.valid_from} to {agreement.valid_until}"

@@ -39,7 +39,7 @@ class ShapeFault:
     detail: str
 
 
-class Refusal(Exception):  # noqa: N818 - the field's word is refusal, not error
+class Refusal(Exception):
     """The gateway says no, or reports a fault, with a code of the table below."""
 
     def __init__(
@@ -65,7 +65,9 @@ class Refusal(Exception):  # noqa: N818 - the field's word is refusal, not error
 
 TABLE: Mapping[str, Kind] = {
     "request.malformed": Kind(
-        400, "The request is malformed", "Correct the header or the body that the detail names and send it again."
+        400,
+        "The request is malformed",
+        "Correct the header or the body that the detail names and send it again.",
     ),
     "idempotency.key_missing": Kind(
         400,
@@ -73,7 +75,9 @@ TABLE: Mapping[str, Kind] = {
         "Send an Idempotency-Key header: a fresh UUID for each new write, the same one for each retry of it.",
     ),
     "identity.missing": Kind(
-        401, "No token was sent", "Get an access token at POST /oauth/token and send it as Authorization: Bearer."
+        401,
+        "No token was sent",
+        "Get an access token at POST /oauth/token and send it as Authorization: Bearer.",
     ),
     "identity.invalid": Kind(
         401,
@@ -113,7 +117,10 @@ TABLE: Mapping[str, Kind] = {
         Contact.DATA_PROTECTION,
     ),
     "policy.scope": Kind(
-        403, "The token lacks a scope", "Request a token with the scope that the detail names.", Contact.TECHNICAL
+        403,
+        "The token lacks a scope",
+        "Request a token with the scope that the detail names.",
+        Contact.TECHNICAL,
     ),
     "policy.obligation": Kind(
         403,
@@ -133,7 +140,9 @@ TABLE: Mapping[str, Kind] = {
         "Look the agency and the service up at GET /v1/catalogue; a restricted service shows only to its partners.",
     ),
     "provider.not_found": Kind(
-        404, "The provider has no such record", "Check the identifiers that you sent; the provider looked and found none."
+        404,
+        "The provider has no such record",
+        "Check the identifiers that you sent; the provider looked and found none.",
     ),
     "idempotency.running": Kind(
         409, "The first call with this key still runs", "Wait and send the same call again.", retry=True
@@ -144,9 +153,7 @@ TABLE: Mapping[str, Kind] = {
         "Ask the provider's technical contact whether it did, quoting the first exchange; then use a new key.",
         Contact.TECHNICAL,
     ),
-    "request.too_large": Kind(
-        413, "The body is too large", "Send a body within the limit that the detail names."
-    ),
+    "request.too_large": Kind(413, "The body is too large", "Send a body within the limit that the detail names."),
     "request.media_type": Kind(
         415, "The media type is not accepted", "Send application/json in UTF-8, not compressed."
     ),
@@ -160,9 +167,7 @@ TABLE: Mapping[str, Kind] = {
         "The idempotency key was used for another call",
         "Use a fresh key: this one belongs to a call with another target, purpose, case or body.",
     ),
-    "policy.rate": Kind(
-        429, "Too many calls at once", "Slow down to the rate of the agreement and retry.", retry=True
-    ),
+    "policy.rate": Kind(429, "Too many calls at once", "Slow down to the rate of the agreement and retry.", retry=True),
     "policy.quota": Kind(
         429,
         "The day's quota is used up",

@@ -7,7 +7,7 @@ refused; formats and patterns are jsonschema-rs's own in both, so that there is 
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jsonschema
@@ -49,7 +49,9 @@ def parse(raw: bytes) -> Any:
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise Malformed(f"no JSON: {error.msg.partition(':')[0]} (line {error.lineno}, column {error.colno})") from error
+        raise Malformed(
+            f"no JSON: {error.msg.partition(':')[0]} (line {error.lineno}, column {error.colno})"
+        ) from error
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _hold_depth(value)
     # What orjson writes back unchanged has no duplicate name; anything else is read again, slowly and strictly.
@@ -94,7 +96,7 @@ class Shape:
         """Compile. Raises BadSchema where the schema is wrong or uses what the gateway refuses."""
         _hold(schema, schema, "")
         try:
-            jsonschema_rs.meta.validate(schema)
+            jsonschema_rs.meta.validate(dict(schema))
         except jsonschema_rs.ValidationError as error:
             where = "".join(f"/{step}" for step in error.instance_path)
             raise BadSchema(where, error.message) from error
@@ -155,7 +157,7 @@ def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Itera
         yield jsonschema.ValidationError("pattern")
 
 
-_Words = extend(jsonschema.Draft202012Validator, {"pattern": _pattern})
+_Words = extend(jsonschema.Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call] # as shipped
 
 
 class _Formats(jsonschema.FormatChecker):
@@ -196,32 +198,43 @@ def _plain(limit: Any) -> str:
 
 def _words(error: jsonschema.ValidationError) -> str:
     """One sentence on the rule that is broken; nothing of the value."""
-    rule = error.validator_value
-    match error.validator:
-        case "type":
-            return "must be " + (" or ".join(rule) if isinstance(rule, list) else str(rule))
-        case "required":
-            missing = [name for name in rule if isinstance(error.instance, dict) and name not in error.instance]
-            return "lacks the required " + ", ".join(missing)
-        case "additionalProperties" | "unevaluatedProperties":
-            return _unknown_names(error)
-        case "enum":
-            return "must be one of " + ", ".join(_plain(choice) for choice in rule[:20])
-        case "const":
-            return f"must be {_plain(rule)}"
-        case "format":
-            return f"must be a valid {rule}"
-        case "pattern":
-            return f"must match the pattern {rule}"
-        case "anyOf" | "oneOf":
-            return "fits none, or more than one, of the permitted forms"
-        case "dependentRequired":
-            return "lacks a member that another one requires"
-        case word if word in _LIMITS:
-            return _LIMITS[word].format(rule)
-        case word:
-            return f"breaks the schema's {word}"
+    rule: Any = error.validator_value
+    word = str(error.validator)
+    if word in _LIMITS:
+        return _LIMITS[word].format(rule)
+    say = _SENTENCES.get(word)
+    return say(rule, error) if say else f"breaks the schema's {word}"
 
+
+def _missing(rule: list[str], error: jsonschema.ValidationError) -> str:
+    members = error.instance if isinstance(error.instance, dict) else {}
+    return "lacks the required " + ", ".join(name for name in rule if name not in members)
+
+
+def _unknown_names(_rule: Any, error: jsonschema.ValidationError) -> str:
+    """Names only where they look like names: a member's name can be an identifier too."""
+    known = error.schema.get("properties", {}) if isinstance(error.schema, Mapping) else {}
+    names = [name for name in error.instance if name not in known] if isinstance(error.instance, dict) else []
+    plain = [name for name in names if _PLAIN_NAME.fullmatch(name)][:5]
+    return "has members that the schema does not know" + (": " + ", ".join(plain) if plain else "")
+
+
+_SENTENCES: Mapping[str, Callable[[Any, jsonschema.ValidationError], str]] = {
+    "type": lambda rule, _: "must be " + (" or ".join(rule) if isinstance(rule, list) else str(rule)),
+    "required": _missing,
+    "additionalProperties": _unknown_names,
+    "unevaluatedProperties": _unknown_names,
+    "enum": lambda rule, _: "must be one of " + ", ".join(_plain(choice) for choice in rule[:20]),
+    "const": lambda rule, _: f"must be {_plain(rule)}",
+    "format": lambda rule, _: f"must be a valid {rule}",
+    "pattern": lambda rule, _: f"must match the pattern {rule}",
+    "anyOf": lambda _rule, _: "fits none of the permitted forms",
+    "oneOf": lambda _rule, _: "fits none, or more than one, of the permitted forms",
+    "dependentRequired": lambda _rule, _: "lacks a member that another one requires",
+    "contains": lambda _rule, _: "must contain an item of the permitted form",
+    "not": lambda _rule, _: "has a form that is not permitted",
+    "uniqueItems": lambda _rule, _: "must not have the same item twice",
+}
 
 _LIMITS = {
     "minLength": "must have at least {} characters",
@@ -235,15 +248,4 @@ _LIMITS = {
     "maxItems": "must have at most {} items",
     "minProperties": "must have at least {} members",
     "maxProperties": "must have at most {} members",
-    "uniqueItems": "must not have the same item twice",
-    "contains": "must contain an item of the permitted form",
-    "not": "has a form that is not permitted",
 }
-
-
-def _unknown_names(error: jsonschema.ValidationError) -> str:
-    """Names only where they look like names: a member's name can be an identifier too."""
-    known = error.schema.get("properties", {}) if isinstance(error.schema, Mapping) else {}
-    names = [name for name in error.instance if name not in known] if isinstance(error.instance, dict) else []
-    plain = [name for name in names if _PLAIN_NAME.fullmatch(name)][:5]
-    return "has members that the schema does not know" + (": " + ", ".join(plain) if plain else "")

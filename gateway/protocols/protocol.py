@@ -41,7 +41,7 @@ class Answer:
     """What came back, for its digest."""
 
 
-class ProviderFault(Exception):  # noqa: N818 - the field's word is fault
+class ProviderFault(Exception):
     """The provider gave no usable answer. ``code`` is a ``provider.*`` code of ``core.refusal``."""
 
     def __init__(
@@ -98,18 +98,18 @@ class Reply:
     body: bytes
 
 
-class Unsent(Exception):  # noqa: N818 - it says what is certain
+class Unsent(Exception):
     """No byte of the request left: refused, unknown name, no free connection, TLS failed."""
 
 
-class Cut(Exception):  # noqa: N818 - it says what happened
+class Cut(Exception):
     """The connection broke after something was sent, or the answer was no HTTP."""
 
 
 class Outbound(Protocol):
     """The HTTP client: small, so that another one can take its place."""
 
-    async def send(  # noqa: PLR0913 - a request line, headers, body, and three bounds
+    async def send(
         self,
         method: str,
         url: str,
@@ -126,7 +126,7 @@ class Outbound(Protocol):
         """
 
 
-class TooLarge(Exception):  # noqa: N818 - it says what happened
+class TooLarge(Exception):
     """The answer is larger than the caller takes."""
 
 

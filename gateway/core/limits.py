@@ -1,0 +1,39 @@
+"""How often: a token bucket for a rate, and the arithmetic of a day's quota."""
+
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta, tzinfo
+
+from gateway.core.model import Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A token bucket: ``tokens`` at the time ``filled`` (seconds of any steady clock)."""
+
+    tokens: float
+    filled: float
+
+
+def full(rate: Rate, now: float) -> Bucket:
+    """A bucket that nobody has drawn from."""
+    return Bucket(float(rate.calls), now)
+
+
+def draw(bucket: Bucket, rate: Rate, now: float) -> tuple[Bucket, float]:
+    """Take one call: the bucket afterwards, and 0.0; or the bucket as it is now, and the seconds to wait."""
+    speed = rate.calls / rate.seconds
+    tokens = min(float(rate.calls), bucket.tokens + max(0.0, now - bucket.filled) * speed)
+    if tokens >= 1.0:
+        return Bucket(tokens - 1.0, now), 0.0
+    return Bucket(tokens, now), (1.0 - tokens) / speed
+
+
+def day_of(at: datetime, zone: tzinfo) -> str:
+    """The day that a quota counts in, ``2026-11-21``."""
+    return at.astimezone(zone).date().isoformat()
+
+
+def seconds_to_midnight(at: datetime, zone: tzinfo) -> float:
+    """Until the next day begins in the zone; right across changes of summer time."""
+    tomorrow = at.astimezone(zone).date() + timedelta(days=1)
+    return (datetime.combine(tomorrow, time(), zone) - at).total_seconds()
