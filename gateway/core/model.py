@@ -235,9 +235,9 @@ class Agreement:
 GrantKey = tuple[AgencyId, ServiceId, SystemId]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
-    """Everything that people declared, at one moment: immutable and digested."""
+    """Everything that people declared, at one moment: immutable and digested. Equal only to itself."""
 
     instance: str
     zone: tzinfo

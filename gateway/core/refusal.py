@@ -144,6 +144,7 @@ TABLE: Mapping[str, Kind] = {
         "The provider has no such record",
         "Check the identifiers that you sent; the provider looked and found none.",
     ),
+    "request.method": Kind(405, "The address takes another method", "Use the method that the detail names."),
     "idempotency.running": Kind(
         409, "The first call with this key still runs", "Wait and send the same call again.", retry=True
     ),

@@ -5,6 +5,7 @@ itself. jsonschema-rs gives the verdict (about a hundred times faster), jsonsche
 refused; formats and patterns are jsonschema-rs's own in both, so that there is one definition of each.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 import jsonschema
 import jsonschema_rs
 import orjson
+from jsonschema.exceptions import FormatError
 from jsonschema.validators import extend
 
 from gateway.core.refusal import ShapeFault
@@ -112,6 +114,11 @@ class Shape:
         """The verdict."""
         return self._fast.is_valid(value)
 
+    def broken_rules(self, value: Any) -> tuple[str, ...]:
+        """Which rules of the schema a value breaks, as pointers into the schema: for logs, free of the value."""
+        errors = itertools.islice(self._slow.iter_errors(value), MAX_FAULTS)
+        return tuple(dict.fromkeys(_pointer(error.absolute_schema_path) for error in errors))
+
     def faults(self, value: Any) -> tuple[ShapeFault, ...]:
         """What does not fit, at most MAX_FAULTS places, deepest causes first; empty where it fits."""
         found: dict[tuple[str, str], ShapeFault] = {}
@@ -168,7 +175,7 @@ class _Formats(jsonschema.FormatChecker):
 
     def check(self, instance: object, format: str) -> None:  # noqa: A002 - the library's name
         if not _compiled({"format": format}).is_valid(instance):
-            raise jsonschema.FormatError("format")
+            raise FormatError("format")
 
 
 def _leaves(error: jsonschema.ValidationError) -> Iterator[jsonschema.ValidationError]:

@@ -3,9 +3,15 @@
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from gateway.core.model import Endpoint, ServiceId, SystemId
+
+MAX_ANSWER_BYTES = 1024 * 1024
+"""Bytes that a provider's answer may have, whatever the service."""
+LONGEST_WAIT = 3600.0
+"""Seconds of a provider's wish to be asked later that are passed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class ProviderFault(Exception):
         *,
         sent: bool,
         definite: bool = False,
+        unheard: bool = False,
         retry_after: float | None = None,
         provided: bytes = b"",
     ) -> None:
@@ -59,12 +66,18 @@ class ProviderFault(Exception):
         self.detail = detail
         """One sentence for the consumer; nothing of the provider's body."""
         self.sent = sent
-        """False only where it is certain that the provider's system did not see the call."""
+        """False only where it is certain that the call took no effect: it never left, or the provider's own word is
+        that it did not take it (HTTP 429 and 503, ``TryLater``). It frees an idempotency key."""
         self.definite = definite
         """The provider's own last word: not found, refused. It is stored and replayed for writes."""
+        self.unheard = unheard
+        """The connection failed and the provider said nothing: a second attempt at once makes sense."""
         self.retry_after = retry_after
         """Seconds, where the provider named them."""
         self.provided = provided
+        """What came back, for its digest."""
+        self.outgoing = b""
+        """What left towards the provider, for its digest: set before the fault leaves ``Provider.call``."""
 
 
 class Provider(Protocol):
@@ -84,8 +97,10 @@ class Surroundings:
     outbound: "Outbound"
     python: bool
     """Whether agencies' Python may run in this process."""
-    root: str
+    root: Path
     """The catalogue's folder, below which ``adapters/<agency>/adapter.py`` lies."""
+    secrets: Path
+    """The folder of the files that ``secret_headers`` and ``tls`` name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +109,7 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
-    """By lower-case name."""
+    """Asked for by lower-case name."""
     body: bytes
 
 
@@ -120,9 +135,10 @@ class Outbound(Protocol):
         max_bytes: int,
         tls: ssl.SSLContext | None = None,
     ) -> Reply:
-        """Send one request, follow no redirect, and read the answer whole.
+        """Send one request once, follow no redirect, and read the answer whole. ``url`` is percent-encoded already.
 
-        Raises Unsent, Cut, TimeoutError (after ``seconds`` in all), and TooLarge past ``max_bytes``.
+        Raises Unsent, Cut, TimeoutError (after ``seconds`` in all), and TooLarge past ``max_bytes``; nothing of the
+        url stands in their words, since it may hold identifiers.
         """
 
 

@@ -1,0 +1,233 @@
+"""The one place where the parts are put together."""
+
+import asyncio
+import contextlib
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from gateway import __version__
+from gateway.catalogue.reading import Finding
+from gateway.catalogue.snapshot import load
+from gateway.core.model import Catalogue
+from gateway.core.refusal import Refusal
+from gateway.edge import api, keys, oauth, operations
+from gateway.edge.evidence import administered
+from gateway.edge.exchange import Exchanges, Parts
+from gateway.edge.identity import Identity
+from gateway.edge.issuers import Jwks
+from gateway.edge.journal import Journal
+from gateway.edge.limits import Limits
+from gateway.edge.operations import Health, Readiness
+from gateway.edge.outbound import AiohttpOutbound
+from gateway.edge.providers import Providers
+from gateway.edge.store import Driver, SqliteDriver, StoreFailed, database_path
+from gateway.edge.telemetry import Meters
+from gateway.edge.upkeep import PeriodKeys, Upkeep, UsedAssertions
+from gateway.edge.writes import Writes
+from gateway.protocols.protocol import Surroundings
+from gateway.settings import Settings
+
+LINGER = 1.0
+"""Seconds for which a body that nobody wants is still taken in, so that the answer before it is not lost."""
+KEEPALIVE = 75.0
+MAX_HEADERS = 64
+BREAKER = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
+
+log = structlog.get_logger()
+
+
+class NotStarted(Exception):
+    """The gateway cannot start; the text says why and what to do."""
+
+    def __init__(self, reason: str, findings: tuple[Finding, ...] = ()) -> None:
+        super().__init__(reason)
+        self.findings = findings
+
+
+class Gateway:
+    """A gateway that is being put together, runs, and is taken apart."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue, keyring: keys.Keyring, driver: Driver) -> None:
+        self.settings = settings
+        self.meters = Meters()
+        self._catalogue = catalogue
+        self.journal = Journal(driver, observe=self.meters.committed)
+        self.limits = Limits(self.journal, time.monotonic)
+        self.periods = PeriodKeys(self.journal, keyring)
+        self._keyring = keyring
+        self._draining = False
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The one in use."""
+        return self._catalogue
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Addresses"]:
+        """Both listeners open, until the context ends; then what runs is finished first."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self._open_journal(stack)
+            jwks = Jwks(tls=_trust(self.settings.ca_file), events=self.meters)
+            stack.push_async_callback(jwks.close)
+            identity = Identity(self._keyring, self.settings.issuer, jwks)
+            providers = await self._providers(stack)
+            exchanges = self._exchanges(identity, providers)
+            aside = await self._aside(stack, providers, exchanges)
+            public = await self._public(stack, exchanges, identity)
+            upkeep = Upkeep(self.journal, self.periods, self.limits, self.meters)
+            stack.push_async_callback(_cancelled, asyncio.create_task(upkeep.go_on(exchanges, lambda: self._catalogue)))
+            stack.push_async_callback(self._drain)
+            self._tell_catalogue()
+            log.info("started", public=public, operations=aside, catalogue=self._catalogue.digest[:16])
+            yield Addresses(public, aside)
+
+    async def _open_journal(self, stack: contextlib.AsyncExitStack) -> None:
+        await self.journal.open(f"gateway {__version__} pid {os.getpid()}")
+        stack.push_async_callback(self.journal.close)
+        await self.periods.renew()
+        await self.journal.append(administered(self._catalogue, "start", version=__version__))
+        stack.push_async_callback(self._write_stop)
+
+    async def _write_stop(self) -> None:
+        with contextlib.suppress(Refusal):  # a journal that failed must not keep the process alive
+            await self.limits.give_back(everything=True)
+            await self.journal.append(administered(self._catalogue, "stop"))
+
+    async def _providers(self, stack: contextlib.AsyncExitStack) -> Providers:
+        outbound = await stack.enter_async_context(AiohttpOutbound())
+        home = self.settings.catalogue
+        around = Surroundings(outbound, self.settings.run_adapters, home, self.settings.keys / "secrets")
+        providers = Providers(around, time.monotonic)
+        stack.push_async_callback(providers.close)
+        try:
+            providers.adopt(self._catalogue)
+        except ValueError as error:
+            raise NotStarted(str(error)) from error
+        return providers
+
+    def _exchanges(self, identity: Identity, providers: Providers) -> Exchanges:
+        parts = Parts(
+            catalogue=lambda: self._catalogue,
+            identity=identity,
+            limits=self.limits,
+            providers=providers,
+            journal=self.journal,
+            meters=self.meters,
+            period_key=self.periods.current,
+            seal=self._keyring.seal,
+            unseal=self._keyring.open,
+            types=self.settings.issuer + api.REFUSALS,
+            max_in_progress=self.settings.max_in_progress,
+        )
+        return Exchanges(parts, Writes(parts))
+
+    async def _public(self, stack: contextlib.AsyncExitStack, exchanges: Exchanges, identity: Identity) -> str:
+        app = web.Application()
+        around = oauth.Surroundings(lambda: self._catalogue, time.time, UsedAssertions(self.journal), self.meters)
+        app.add_routes(oauth.routes(self._keyring, self.settings.issuer, identity, around))
+        app.add_routes(api.routes(exchanges, identity, lambda: self._catalogue, self.settings.issuer))
+        return await _serve(stack, app, self.settings.listen, self.settings.shutdown_seconds)
+
+    async def _aside(self, stack: contextlib.AsyncExitStack, providers: Providers, exchanges: Exchanges) -> str:
+        app = web.Application()
+        app.add_routes(operations.routes(self.meters, self.health, lambda: self._refresh(providers, exchanges)))
+        return await _serve(stack, app, self.settings.operations_listen, 1.0)
+
+    def health(self) -> Health:
+        """Whether calls should be sent here, and why not."""
+        checks = {"journal": "cannot be written" if self.journal.failing else "ok", "catalogue": "ok"}
+        if self._draining:
+            return Health(Readiness.DRAINING, checks)
+        return Health(Readiness.UNREADY if self.journal.failing else Readiness.READY, checks)
+
+    def _refresh(self, providers: Providers, exchanges: Exchanges) -> None:
+        meters = self.meters
+        meters.in_progress.set(exchanges.in_progress)
+        meters.waiting.set(self.journal.waiting)
+        meters.failing.set(self.journal.failing)
+        for where, state in providers.states().items():
+            meters.breakers.labels(*where).set(BREAKER[state])
+        for whose, ratio in self.limits.taken().items():
+            meters.quota.labels(*whose).set(ratio)
+
+    def _tell_catalogue(self) -> None:
+        self.meters.catalogue.clear()
+        self.meters.catalogue.labels(self._catalogue.digest[:16]).set(1)
+        self.meters.catalogue_loaded.set(time.time())
+
+    async def _drain(self) -> None:
+        """Not ready any more; closing the listener then gives what runs its time."""
+        self._draining = True
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a running gateway listens."""
+
+    public: str
+    operations: str
+
+
+def compose(settings: Settings, environment: Mapping[str, str]) -> Gateway:
+    """Everything that can be wrong is found here, before anything listens. Raises NotStarted."""
+    loaded = load(
+        settings.catalogue,
+        instance=settings.instance,
+        zone=settings.zone,
+        keys=settings.keys,
+        at=datetime.now(UTC),
+        environment=environment,
+    )
+    if loaded.catalogue is None:
+        raise NotStarted("The catalogue has errors:", loaded.findings)
+    try:
+        keyring = keys.read(settings.keys, settings.instance)
+        driver = SqliteDriver(database_path(settings.database), settings.instance)
+    except (keys.BadKeys, StoreFailed, ValueError) as error:
+        raise NotStarted(str(error)) from error
+    return Gateway(settings, loaded.catalogue, keyring, driver)
+
+
+async def _serve(stack: contextlib.AsyncExitStack, app: web.Application, listen: str, shutdown_seconds: float) -> str:
+    host, _, port = listen.rpartition(":")
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        keepalive_timeout=KEEPALIVE,
+        lingering_time=LINGER,
+        max_headers=MAX_HEADERS,
+        shutdown_timeout=shutdown_seconds,
+        auto_decompress=False,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, host.strip("[]"), int(port), backlog=1024)
+    try:
+        await site.start()
+    except OSError as error:
+        raise NotStarted(f"{listen} cannot be listened on: {error.strerror}. Is another gateway running?") from error
+    bound = runner.addresses[0]
+    return f"http://{host}:{bound[1]}"
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise NotStarted(f"GATEWAY_CA_FILE {ca_file} cannot be read as certificates in PEM") from error
+    return context
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,257 @@
+"""What can be wrong between manifests: references that lead nowhere, grants without what the law asks for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from gateway.catalogue import manifests
+from gateway.catalogue.agencies import Agencies, Declared
+from gateway.catalogue.agreements import GROUP, Draft, resolved
+from gateway.catalogue.keyfiles import BadKey
+from gateway.catalogue.reading import Place, Reading, Spot, near
+from gateway.catalogue.services import Services
+from gateway.catalogue.signatures import BadSignature, Claim, canonical, verify
+from gateway.core.minimise import can_contain, parts
+from gateway.core.model import AgencyId, Service, ServiceId, SystemId, agency_of
+
+SOON = timedelta(days=30)
+"""How long before its end an agreement is warned about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Everything that was read, and where to report what does not fit together."""
+
+    reading: Reading
+    services: Services
+    agencies: Agencies
+    instance: str
+    today: date
+
+    def service(self, name: str, spot: Spot) -> Service | None:
+        """The service; None where there is none (reported) or a broken one (reported where it is broken)."""
+        known = self.services.good
+        if name not in known and name not in self.services.broken:
+            folder = "/".join(["schemas", *name.split(".", 1)])
+            remedy = f"{near(name, known)}Describe it in {folder}/, or correct the name."
+            self.reading.error(spot, f'unknown service "{name}"', remedy)
+        return known.get(ServiceId(name))
+
+    def agency(self, name: str, spot: Spot) -> Declared | None:
+        """The agency; None as for services."""
+        known = self.agencies.good
+        if name not in known and name not in self.agencies.broken:
+            remedy = f"{near(name, known)}Describe it in adapters/{name}/agency.yaml, or correct the name."
+            self.reading.error(spot, f'unknown agency "{name}"', remedy)
+        return known.get(AgencyId(name))
+
+    def system(self, name: str, spot: Spot) -> bool:
+        """Whether the system is known, or broken and reported elsewhere."""
+        owner = agency_of(SystemId(name))
+        if owner in self.agencies.broken:
+            return True
+        known = self.agencies.systems()
+        if name not in known:
+            remedy = (
+                f"{near(name, known)}Describe it under systems in adapters/{owner}/agency.yaml, or correct the name."
+            )
+            self.reading.error(spot, f'unknown system "{name}"', remedy)
+        return name in known
+
+    def purpose(self, code: str, spot: Spot) -> None:
+        """Report a purpose that the code list does not have."""
+        known = self.services.purposes
+        if known is not None and code not in known:
+            remedy = f"{near(code, known)}Add it to schemas/common/purposes.yaml, or correct the code."
+            self.reading.error(spot, f'unknown purpose "{code}"', remedy)
+
+
+def endpoints(shelf: Shelf) -> None:
+    """Every endpoint's service, and the pointers with which the http protocol maps bodies."""
+    for declared in shelf.agencies.good.values():
+        for name, number in declared.endpoints.items():
+            service = shelf.service(name, declared.source.at("endpoints", number, "service"))
+            if service is not None:
+                _mapping(shelf, declared, number, service)
+
+
+def _mapping(shelf: Shelf, declared: Declared, number: int, service: Service) -> None:
+    options = declared.agency.endpoints[service.id].options
+    places: list[tuple[Place, str, str]] = [
+        (("endpoints", number, option, *step), pointer, "request")
+        for option in ("url", "headers", "query")
+        for step, text in _texts(options.get(option))
+        for pointer in _pointers(text)
+    ]
+    for option in ("request", "response"):
+        mapping = options.get(option)
+        for target, origin in mapping.items() if isinstance(mapping, dict) else ():
+            places.append((("endpoints", number, option, target), origin if option == "request" else target, option))
+    for place, pointer, part in places:
+        schema = service.request.schema if part == "request" else service.response.schema
+        if not can_contain(schema, pointer):
+            message = f"the {part} of {service.id} can have nothing at {pointer}"
+            remedy = f"Write a JSON Pointer to a member that its {part}.json describes."
+            shelf.reading.error(declared.source.at(*place), message, remedy)
+
+
+def _texts(option: object) -> Iterator[tuple[Place, str]]:
+    if isinstance(option, str):
+        yield (), option
+    elif isinstance(option, dict):
+        for name, text in option.items():
+            yield (name,), text
+
+
+def _pointers(text: str) -> Iterator[str]:
+    """The ``{/pointer}`` places of a template."""
+    for piece in text.split("{/")[1:]:
+        pointer, closed, _ = piece.partition("}")
+        if closed:
+            yield f"/{pointer}"
+
+
+def agreement(shelf: Shelf, draft: Draft) -> None:
+    """Everything about one agreement that needs more than its own file."""
+    written, source = draft.written, draft.source
+    for number, party in enumerate(written.parties):
+        shelf.agency(party, source.at("parties", number))
+        if party in written.parties[:number]:
+            shelf.reading.error(source.at("parties", number), f"{party} stands twice", "Name each party once.")
+    _term(shelf, draft)
+    personal: set[AgencyId] = set()
+    for number, grant in enumerate(written.grants):
+        personal |= _Granted(shelf, draft, number, grant).held()
+    if personal and written.legal_basis is None:
+        remedy = "Name the law that permits it: legal_basis: …"
+        shelf.reading.error(source.at("agreement"), "personal data is granted without a legal basis", remedy)
+    _signatures(shelf, draft, personal)
+
+
+def _term(shelf: Shelf, draft: Draft) -> None:
+    start, until = draft.written.valid.start, draft.written.valid.until
+    spot = draft.source.at("valid", "until")
+    if until < start:
+        shelf.reading.error(spot, f"the agreement ends on {until}, before it begins on {start}", "Correct the days.")
+    elif until < shelf.today:
+        remedy = "Renew it, or remove its files; calls under it are refused with policy.expired."
+        shelf.reading.warning(spot, f"the agreement expired on {until}", remedy)
+    elif until - shelf.today <= SOON:
+        remedy = "Renew it in time; from the next day calls under it are refused with policy.expired."
+        shelf.reading.warning(spot, f"the agreement expires on {until}", remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Granted:
+    """One grant in its agreement."""
+
+    shelf: Shelf
+    draft: Draft
+    number: int
+    written: manifests.Grant
+
+    def held(self) -> set[AgencyId]:
+        """Check it. Gives the agencies that must sign: none where no personal data is granted."""
+        service = self.shelf.service(self.written.service, self._at("service"))
+        self._provider()
+        consumers = self._consumers()
+        for number, code in enumerate(self.written.purposes):
+            self.shelf.purpose(code, self._at("purposes", number))
+        if service is None:
+            return set()
+        self._disclose(service)
+        if not service.personal_data:
+            return set()
+        for number, agencies in consumers.items():
+            for agency in sorted(agencies - set(self.draft.written.parties)):
+                message = f"{agency} would get personal data and is no party of the agreement"
+                self._error(self._at("consumers", number), message, f"Add {agency} to parties and have it sign.")
+        return {AgencyId(self.written.provider)}.union(*consumers.values())
+
+    def _at(self, *place: str | int) -> Spot:
+        return self.draft.source.at("grants", self.number, *place)
+
+    def _error(self, spot: Spot, message: str, remedy: str) -> None:
+        self.shelf.reading.error(spot, message, remedy)
+
+    def _provider(self) -> None:
+        name, service = self.written.provider, ServiceId(self.written.service)
+        provider = self.shelf.agency(name, self._at("provider"))
+        if name not in self.draft.written.parties:
+            message = f"the provider {name} is no party of the agreement"
+            self._error(self._at("provider"), message, f"Add {name} to parties, or correct the provider.")
+        described = service in self.shelf.services.good or service in self.shelf.services.broken
+        if provider is not None and described and service not in provider.endpoints:
+            remedy = f"{near(service, provider.endpoints)}Add an endpoint for it to adapters/{name}/agency.yaml."
+            self._error(self._at("service"), f"{name} has no endpoint for {service}", remedy)
+
+    def _consumers(self) -> dict[int, set[AgencyId]]:
+        """The agencies behind each line of consumers that leads somewhere."""
+        found = {}
+        for number, consumer in enumerate(self.written.consumers):
+            spot = self._at("consumers", number)
+            if not consumer.startswith(GROUP):
+                if self.shelf.system(consumer, spot):
+                    found[number] = {agency_of(SystemId(consumer))}
+                    self._scope(SystemId(consumer), spot)
+                continue
+            group = consumer.removeprefix(GROUP)
+            known = {name for each in self.shelf.agencies.good.values() for name in each.agency.groups}
+            if group in known:
+                found[number] = {agency_of(system) for system in resolved(consumer, self.shelf.agencies.all())}
+            elif not self.shelf.agencies.broken:
+                remedy = f"{near(group, known)}List the group under groups in an agency.yaml, or correct the name."
+                self._error(spot, f'unknown group "{group}"', remedy)
+        return found
+
+    def _scope(self, name: SystemId, spot: Spot) -> None:
+        system = self.shelf.agencies.systems().get(name)
+        if system is not None and self.written.scope is not None and self.written.scope not in system.scopes:
+            remedy = f"Add it to the scopes of {name} in adapters/{system.agency}/agency.yaml, or take it out here."
+            message = f'{name} can get no token with the scope "{self.written.scope}"'
+            self.shelf.reading.warning(spot, message, remedy)
+
+    def _disclose(self, service: Service) -> None:
+        if self.written.disclose is None:
+            if service.personal_data:
+                remedy = "Name what may leave, as JSON Pointers: disclose: [/identifier, /name]."
+                self._error(self._at("service"), "personal data is granted without disclose", remedy)
+            return
+        for number, pointer in enumerate(self.written.disclose):
+            if not can_contain(service.response.schema, pointer):
+                last = parts(pointer)[-1]
+                names = service.response.schema.get("properties", {})
+                message = f"the response of {service.id} can have nothing at {pointer}"
+                remedy = f"{near(last, names)}Write a JSON Pointer to a member that its response.json describes."
+                self._error(self._at("disclose", number), message, remedy)
+
+
+def _signatures(shelf: Shelf, draft: Draft, needed: set[AgencyId]) -> None:
+    """Every signature that is given, and that every one which is needed is given."""
+    text = canonical(draft.source.value)
+    for number, signature in enumerate(draft.written.signatures):
+        spot = draft.source.at("signatures", number)
+        if signature.agency not in draft.written.parties:
+            message = f"{signature.agency} signed and is no party of the agreement"
+            shelf.reading.error(spot, message, "Remove the signature, or add the party.")
+        declared = shelf.agency(signature.agency, spot)
+        if declared is None:
+            continue
+        posts = [each for each in declared.agency.signatories.values() if each.title == signature.by]
+        if not posts:
+            known = near(signature.by, (each.title for each in declared.agency.signatories.values()))
+            remedy = f"{known}Name a title under signatories in adapters/{signature.agency}/agency.yaml."
+            shelf.reading.error(spot, f'{signature.agency} has no signatory "{signature.by}"', remedy)
+            continue
+        keys = tuple(key for post in posts for key in post.keys)
+        if not keys:  # its key file is broken, which was reported
+            continue
+        try:
+            verify(signature.jws, text, keys, Claim(shelf.instance, signature.by, signature.on))
+        except (BadSignature, BadKey) as error:
+            message = f"the signature of {signature.agency} does not verify: {error}"
+            remedy = "Have the agreement as it stands now signed anew: gateway agreement sign."
+            shelf.reading.error(spot, message, remedy)
+    for agency in sorted(needed - {AgencyId(each.agency) for each in draft.written.signatures}):
+        message = f"personal data is granted without the signature of {agency}"
+        shelf.reading.error(draft.source.at("signatures"), message, f"Have {agency} sign: gateway agreement sign.")

@@ -1,0 +1,144 @@
+"""Holds a manifest against its form, and puts what is wrong with it into words with a line and a remedy."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gateway.catalogue.manifests import FORMS, form
+from gateway.catalogue.reading import Place, Reading, Source, near
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def manifest(reading: Reading, path: Path, model: type[M]) -> tuple[M, Source] | None:
+    """The manifest and where its parts stand, or None after reporting everything that is wrong with it."""
+    source = reading.yaml(path)
+    if source is None:
+        return None
+    try:
+        value = model.model_validate(source.value)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            _report(reading, source, detail, _form_of(model))
+        return None
+    return (value, source) if source.sound else None
+
+
+@cache
+def _form_of(model: type[BaseModel]) -> Mapping[str, Any]:
+    return form(next(kind for kind, each in FORMS.items() if each is model))
+
+
+def _report(reading: Reading, source: Source, detail: ErrorDetails, root: Mapping[str, Any]) -> None:
+    place, here, given = _follow(source.value, detail["loc"], root)
+    last = str(detail["loc"][-1]) if detail["loc"] else ""
+    name = next((step for step in reversed(place) if isinstance(step, str)), "")
+    spot = source.at(*place)
+    match detail["type"]:
+        case "missing":
+            wanted = _settled(here.get("properties", {}).get(last, {}), None, root)
+            reading.error(spot, f'the required key "{last}" is missing', _remedy("Add it.", last, wanted))
+        case "extra_forbidden":
+            outer = _follow(source.value, place[:-1], root)[1]
+            names = sorted(outer.get("properties", {}))
+            reading.error(spot, f'unknown key "{last}"', f"{near(last, names)}Known here: {', '.join(names)}.")
+        case "union_tag_invalid":
+            known = sorted(here["discriminator"]["mapping"])
+            message = f'unknown protocol "{_short(given["protocol"])}"'
+            remedy = f"{near(str(given['protocol']), known)}Known protocols: {', '.join(known)}."
+            reading.error(source.at(*place, "protocol"), message, remedy)
+        case "union_tag_not_found":
+            reading.error(spot, 'the required key "protocol" is missing', "Add it. For example: protocol: http")
+        case "notation":
+            words = detail["ctx"]["words"]
+            subject = f'"{name}" ' if words.startswith(("must ", "is ")) else ""
+            reading.error(spot, subject + words, detail["ctx"]["remedy"])
+        case kind:
+            reading.error(spot, _message(kind, detail, name or "the file"), _remedy("", name, here))
+
+
+def _remedy(first: str, name: str, schema: Mapping[str, Any]) -> str:
+    """What the key is for, and how it is written."""
+    parts = (first, _description(schema), _example(name, schema))
+    return " ".join(part for part in parts if part) or "Write it as the reference of manifests shows."
+
+
+_MESSAGES = {
+    "literal_error": '"{name}" must be {choices}, not "{given}"',
+    "string_pattern_mismatch": '"{given}" has not the form of "{name}"',
+    "string_type": '"{name}" must be text',
+    "bool_type": '"{name}" must be true or false',
+    "int_type": '"{name}" must be a whole number',
+    "list_type": '"{name}" must be a list',
+    "dict_type": '"{name}" must have keys of its own',
+    "model_type": '"{name}" must have keys of its own',
+    "model_attributes_type": '"{name}" must have keys of its own',
+    "too_short": '"{name}" needs at least {min_length}',
+    "string_too_short": '"{name}" is empty',
+    "string_too_long": '"{name}" is longer than {max_length} characters',
+    "greater_than_equal": '"{name}" must be at least {ge}',
+    "less_than_equal": '"{name}" must be at most {le}',
+}
+
+
+def _message(kind: str, detail: ErrorDetails, name: str) -> str:
+    limits = detail.get("ctx", {})
+    choices = str(limits.get("expected", "")).replace("'", "")
+    pattern = _MESSAGES.get(kind)
+    if pattern is None:
+        return f'"{name}": {detail["msg"]}'
+    return pattern.format_map({**limits, "name": name, "given": _short(detail["input"]), "choices": choices})
+
+
+def _follow(value: Any, loc: tuple[int | str, ...], root: Mapping[str, Any]) -> tuple[Place, Mapping[str, Any], Any]:
+    """The place in the file that pydantic means, without its own marks; the form's part for it; what stands there."""
+    place: list[str | int] = []
+    here = _settled(root, value, root)
+    for step in loc:
+        if isinstance(value, list) and isinstance(step, int) and step < len(value):
+            inner = here.get("items", {})
+        elif isinstance(value, dict) and step in value:
+            more = here.get("additionalProperties")
+            inner = here.get("properties", {}).get(step) or (more if isinstance(more, dict) else {})
+        else:
+            continue
+        value = value[step]
+        here = _settled(inner, value, root)
+        place.append(step)
+    return tuple(place), here, value
+
+
+def _settled(schema: Mapping[str, Any], value: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of the form that speaks of this value: references, optional parts and protocols followed."""
+    if "$ref" in schema:
+        target = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+        return _settled({**target, **{word: schema[word] for word in schema if word != "$ref"}}, value, root)
+    if "anyOf" in schema:
+        given = next(choice for choice in schema["anyOf"] if choice.get("type") != "null")
+        return _settled({**given, **{word: schema[word] for word in schema if word != "anyOf"}}, value, root)
+    protocol = value.get("protocol") if isinstance(value, dict) and "discriminator" in schema else None
+    if isinstance(protocol, str) and protocol in schema["discriminator"]["mapping"]:
+        return _settled({"$ref": schema["discriminator"]["mapping"][protocol]}, value, root)
+    return schema
+
+
+def _description(schema: Mapping[str, Any]) -> str:
+    return str(schema.get("description", ""))
+
+
+def _example(name: str, schema: Mapping[str, Any]) -> str:
+    examples = schema.get("examples")
+    if not examples:
+        return ""
+    example = examples[0]
+    text = f"[{', '.join(map(str, example))}]" if isinstance(example, list) else str(example)
+    return f"For example: {name}: {text}" if name else f"For example: {text}"
+
+
+def _short(given: object) -> str:
+    text = str(given)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,171 @@
+"""Decision tests: what an agreement means, run against the catalogue, and which of its lines nothing asks for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, tzinfo
+
+from gateway.catalogue import manifests
+from gateway.catalogue.agreements import Draft, resolved
+from gateway.catalogue.checks import Shelf
+from gateway.catalogue.reading import Place, near
+from gateway.core.model import (
+    Agency,
+    AgencyId,
+    Agreement,
+    Catalogue,
+    Grant,
+    GrantKey,
+    Obligation,
+    ServiceId,
+    Standing,
+    SystemId,
+)
+from gateway.core.policy import Facts, decide
+
+CODES = (
+    *("policy.no_agreement", "policy.expired", "policy.suspended"),
+    *("policy.purpose", "policy.scope", "policy.obligation"),
+)
+"""What a decision test can expect beside a permit: what ``policy.decide`` says of a call in one's own name."""
+
+
+def at(moment: date | datetime, zone: tzinfo) -> datetime:
+    """The instant of a test: a day means its noon."""
+    return moment if isinstance(moment, datetime) else datetime.combine(moment, time(12), zone)
+
+
+def facts(test: manifests.Decision, zone: tzinfo) -> Facts:
+    """The call of a test; it brings everything that a grant may require, save what it is without."""
+    return Facts(
+        consumer=SystemId(test.client),
+        provider=AgencyId(test.provider),
+        service=ServiceId(test.service),
+        purpose=test.purpose,
+        scopes=frozenset() if test.scope is None else frozenset({test.scope}),
+        at=at(test.at, zone),
+        given=frozenset(Obligation) - frozenset(test.without),
+    )
+
+
+def lifted(catalogue: Catalogue) -> Catalogue:
+    """The catalogue with nothing suspended.
+
+    A suspension is a state of today and no term of an agreement: were tests to differ because of one, nobody could
+    suspend anything in a file without making the whole catalogue invalid.
+    """
+    agencies = {name: _active(agency) for name, agency in catalogue.agencies.items()}
+    systems = {system.id: system for agency in agencies.values() for system in agency.systems.values()}
+    grants = {
+        key: tuple((replace(agreement, standing=Standing.ACTIVE), grant) for agreement, grant in each)
+        for key, each in catalogue.grants.items()
+    }
+    return replace(catalogue, agencies=agencies, systems=systems, grants=grants)
+
+
+def _active(agency: Agency) -> Agency:
+    return replace(
+        agency,
+        standing=Standing.ACTIVE,
+        systems={name: replace(each, standing=Standing.ACTIVE) for name, each in agency.systems.items()},
+        endpoints={name: replace(each, standing=Standing.ACTIVE) for name, each in agency.endpoints.items()},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The catalogue in which tests are decided, as it is and with nothing suspended."""
+
+    catalogue: Catalogue
+    lifted: Catalogue
+
+    def outcome(self, test: manifests.Decision) -> str | None:
+        """The code of the decision, None for a permit. A test that does not speak of a suspension sees none."""
+        catalogue = self.catalogue if test.code == "policy.suspended" else self.lifted
+        return decide(catalogue, facts(test, catalogue.zone)).code
+
+
+def hold(shelf: Shelf, bench: Bench, draft: Draft, clouded: frozenset[tuple[str, str]]) -> None:
+    """Run an agreement's tests, and look for lines that none of them needs.
+
+    ``clouded`` are providers and services whose grants could not all be read: nothing is decided about them.
+    """
+    if draft.tests_source is None:
+        if not draft.tests_path.is_file():
+            remedy = "Run gateway check --write, and read what it adds."
+            shelf.reading.warning(draft.source.at("agreement"), "the agreement has no decision tests", remedy)
+        return
+    told = [_told(shelf, bench, draft, number, clouded) for number in range(len(draft.tests))]
+    if all(told) and not any((grant.provider, grant.service) in clouded for grant in draft.written.grants):
+        _unneeded(shelf, bench, draft)
+
+
+def _told(shelf: Shelf, bench: Bench, draft: Draft, number: int, clouded: frozenset[tuple[str, str]]) -> bool:
+    """Whether a test names what exists and gets its verdict; if not, that is reported."""
+    source, test = draft.tests_source, draft.tests[number]
+    assert source is not None  # noqa: S101 - a draft with tests has their source
+    before = len(shelf.reading.findings)
+    shelf.service(test.service, source.at(number, "service"))
+    shelf.agency(test.provider, source.at(number, "provider"))
+    shelf.system(test.client, source.at(number, "client"))
+    shelf.purpose(test.purpose, source.at(number, "purpose"))
+    if (test.verdict == "refuse") != (test.code is not None):
+        remedy = "Write verdict: refuse with a code, or verdict: permit without one."
+        shelf.reading.error(source.at(number, "verdict"), "verdict and code do not go together", remedy)
+    elif test.code is not None and test.code not in CODES:
+        remedy = f"{near(test.code, CODES)}Known codes: {', '.join(CODES)}."
+        shelf.reading.error(source.at(number, "code"), f'no decision has the code "{test.code}"', remedy)
+    if len(shelf.reading.findings) > before or (test.provider, test.service) in clouded:
+        return False
+    code = bench.outcome(test)
+    if code != test.code:
+        message = f"the decision is {code or 'permit'}, and the test says {test.code or 'permit'}"
+        remedy = "Correct the agreement if the test is right, or the test if the agreement is: gateway explain."
+        shelf.reading.error(source.at(number, "verdict"), message, remedy)
+    return code == test.code
+
+
+def _unneeded(shelf: Shelf, bench: Bench, draft: Draft) -> None:
+    agreement = bench.lifted.agreements[draft.name]
+    for place, what, grant in _variants(shelf, draft, agreement):
+        poorer = tuple(grant if each.index == grant.index else each for each in agreement.grants)
+        other = _instead(bench, draft, replace(agreement, grants=poorer, standing=Standing.ACTIVE))
+        if all(other.outcome(test) == test.code for test in draft.tests):
+            remedy = "Add a decision test that fails without the line (gateway check --write), or remove the line."
+            shelf.reading.warning(draft.source.at(*place), f"no decision needs {what}", remedy)
+
+
+def _variants(shelf: Shelf, draft: Draft, agreement: Agreement) -> Iterator[tuple[Place, str, Grant]]:
+    """Each line that could be missing: its place, its name, the grant without it."""
+    for written, grant in zip(draft.written.grants, agreement.grants, strict=True):
+        place: Place = ("grants", grant.index)
+        systems = [resolved(consumer, shelf.agencies.all()) for consumer in written.consumers]
+        for number, consumer in enumerate(written.consumers):
+            rest: frozenset[SystemId] = frozenset().union(*systems[:number], *systems[number + 1 :])
+            yield (*place, "consumers", number), f"the consumer {consumer}", replace(grant, consumers=rest)
+        for number, purpose in enumerate(written.purposes):
+            kept = frozenset((*written.purposes[:number], *written.purposes[number + 1 :]))
+            yield (*place, "purposes", number), f"the purpose {purpose}", replace(grant, purposes=kept)
+        if grant.scope is not None:
+            yield (*place, "scope"), f"the scope {grant.scope}", replace(grant, scope=None)
+        for number, required in enumerate(written.require):
+            asked = frozenset((*written.require[:number], *written.require[number + 1 :]))
+            yield (*place, "require", number), f"to require {required}", replace(grant, require=asked)
+
+
+def _instead(bench: Bench, draft: Draft, agreement: Agreement) -> Bench:
+    """The bench with another version of the agreement, as far as its own tests look."""
+    keys = {(AgencyId(test.provider), ServiceId(test.service), SystemId(test.client)) for test in draft.tests}
+
+    def seen(catalogue: Catalogue) -> Catalogue:
+        grants: dict[GrantKey, tuple[tuple[Agreement, Grant], ...]] = {}
+        for key in keys:
+            others = tuple(each for each in catalogue.grants.get(key, ()) if each[0].id != agreement.id)
+            own = (
+                (agreement, grant)
+                for grant in agreement.grants
+                if (grant.provider, grant.service) == key[:2] and key[2] in grant.consumers
+            )
+            grants[key] = (*others, *own)
+        return replace(catalogue, grants={key: each for key, each in grants.items() if each})
+
+    return Bench(seen(bench.catalogue), seen(bench.lifted))

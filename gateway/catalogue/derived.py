@@ -1,0 +1,45 @@
+"""Files that are made of the program and kept beside it: the JSON Schemas by which editors complete manifests."""
+
+import json
+from pathlib import Path
+
+from gateway.catalogue.manifests import FORMS, form
+from gateway.catalogue.reading import Finding
+
+FOLDER = "docs/reference/manifests"
+
+
+def files() -> dict[str, str]:
+    """The text of every derived file, by its path below the root."""
+    return {
+        f"{FOLDER}/{kind}.schema.json": json.dumps(form(kind), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+        for kind in FORMS
+    }
+
+
+def stale(root: Path) -> tuple[Finding, ...]:
+    """An error for each derived file that differs from what the program makes now."""
+    return tuple(
+        Finding("error", name, 1, "is derived and differs from its source", "Run gateway check --write.")
+        for name, text in files().items()
+        if _text(root / name) != text
+    )
+
+
+def refresh(root: Path) -> tuple[str, ...]:
+    """Write the derived files that differ. Gives their paths below the root."""
+    written = []
+    for name, text in files().items():
+        path = root / name
+        if _text(path) != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+            written.append(name)
+    return tuple(written)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None

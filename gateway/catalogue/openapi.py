@@ -1,0 +1,184 @@
+"""What a caller can do, as OpenAPI 3.1 and as a plain list: each caller sees the schemas as it gets the answers."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gateway import __version__
+from gateway.core.minimise import cut_of, reduced
+from gateway.core.model import AgencyId, Catalogue, Effect, Grant, Kind, Pointer, Service, SystemId, Visibility
+from gateway.core.refusal import TABLE
+
+_HEADERS = (
+    ("Exchange-Purpose", True, "What the record is for: a code of the agreement."),
+    ("Exchange-Case", False, "The case or file number; some agreements require it."),
+    ("Exchange-User", False, "The person at the consumer who asks; some agreements require it."),
+    ("traceparent", False, "W3C Trace Context."),
+)
+
+
+def visible(catalogue: Catalogue, consumer: SystemId) -> Iterator[tuple[Service, tuple[AgencyId, ...]]]:
+    """The services that the consumer may know of, with their providers."""
+    for service in sorted(catalogue.services.values(), key=lambda each: each.id):
+        providers = tuple(
+            sorted(
+                agency.id
+                for agency in catalogue.agencies.values()
+                if service.id in agency.endpoints
+                and (service.visibility is Visibility.MEMBERS or (agency.id, service.id, consumer) in catalogue.grants)
+            )
+        )
+        if providers and service.kind is Kind.EXCHANGE:
+            yield service, providers
+
+
+def listing(catalogue: Catalogue, consumer: SystemId) -> dict[str, Any]:
+    """The answer of ``GET /v1/catalogue``."""
+    return {
+        "instance": catalogue.instance,
+        "digest": catalogue.digest,
+        "services": [
+            {
+                "service": service.id,
+                "kind": service.kind,
+                "effect": service.effect,
+                "title": service.title,
+                "providers": providers,
+                "request": service.request.schema,
+                "response": _seen(catalogue, consumer, providers, service),
+            }
+            for service, providers in visible(catalogue, consumer)
+        ],
+    }
+
+
+def _seen(catalogue: Catalogue, consumer: SystemId, providers: tuple[AgencyId, ...], service: Service) -> Any:
+    """The response schema as the consumer gets it from any of the providers; None without an agreement."""
+    grants = [grant for each in providers for _, grant in catalogue.grants.get((each, service.id, consumer), ())]
+    return _disclosed(service, grants)
+
+
+def _disclosed(service: Service, grants: list[Grant]) -> Any:
+    if not grants:
+        return None
+    pointers: list[Pointer] = []
+    for grant in grants:
+        if grant.disclosed is None:
+            return service.response.schema
+        pointers += grant.disclosed
+    return reduced(service.response.schema, cut_of(pointers))
+
+
+def document(catalogue: Catalogue, consumer: SystemId, issuer: str) -> dict[str, Any]:
+    """OpenAPI 3.1 for one consumer."""
+    paths: dict[str, Any] = {}
+    schemas: dict[str, Any] = {"Problem": _PROBLEM}
+    for service, providers in visible(catalogue, consumer):
+        for provider in providers:
+            grants = [grant for _, grant in catalogue.grants.get((provider, service.id, consumer), ())]
+            name = f"{provider}.{service.id}"
+            schemas[f"{name}.request"] = _homed(service.request.schema, f"{name}.request")
+            seen = _disclosed(service, grants)
+            if seen is not None:
+                schemas[f"{name}.response"] = _homed(seen, f"{name}.response")
+            paths[f"/v1/exchange/{provider}/{service.id}"] = {
+                "post": _operation(service, provider, grants, name, answered=seen is not None)
+            }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"Exchange gateway {catalogue.instance}",
+            "version": __version__,
+            "description": f"As {consumer} sees it. Catalogue {catalogue.digest[:16]}.",
+        },
+        "servers": [{"url": issuer}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": {"token": _security(issuer, catalogue, consumer)}},
+    }
+
+
+def _security(issuer: str, catalogue: Catalogue, consumer: SystemId) -> dict[str, Any]:
+    scopes = dict.fromkeys(sorted(catalogue.systems[consumer].scopes), "")
+    return {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": f"{issuer}/oauth/token", "scopes": scopes}}}
+
+
+def _operation(
+    service: Service, provider: AgencyId, grants: list[Grant], name: str, *, answered: bool
+) -> dict[str, Any]:
+    scopes = sorted({grant.scope for grant in grants if grant.scope})
+    note = "" if grants else " No agreement lets you use it yet: ask the provider's data protection contact."
+    answer: dict[str, Any] = {"description": "The record, cut to what the agreement discloses."}
+    if answered:
+        answer["content"] = {"application/json": {"schema": _ref(f"{name}.response")}}
+    return {
+        "operationId": name,
+        "summary": service.title,
+        "description": f"{service.id} of {provider}.{note}",
+        "tags": [service.id.partition(".")[0]],
+        "security": [{"token": scopes}],
+        "parameters": [_parameter(*header) for header in _headers(service)],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(f"{name}.request")}}},
+        "responses": {"200": answer, "default": _REFUSED},
+    }
+
+
+def _headers(service: Service) -> Iterator[tuple[str, bool, str]]:
+    yield from _HEADERS
+    if service.effect is Effect.WRITE:
+        yield "Idempotency-Key", True, "A fresh key for each new write, the same for each retry of it."
+
+
+def _parameter(name: str, required: bool, description: str) -> dict[str, Any]:  # noqa: FBT001 - a row of the table above
+    return {
+        "name": name,
+        "in": "header",
+        "required": required,
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _homed(schema: Any, name: str) -> Any:
+    """The schema with its local references made right for its place in the document."""
+    if isinstance(schema, list):
+        return [_homed(each, name) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    homed = {word: _homed(inner, name) for word, inner in schema.items() if word != "$schema"}
+    ref = homed.get("$ref")
+    if isinstance(ref, str):
+        homed["$ref"] = f"#/components/schemas/{name}" + ref.removeprefix("#")
+    return homed
+
+
+_PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457.",
+    "required": ["type", "title", "status", "detail", "code", "exchange", "remedy"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"enum": sorted(TABLE)},
+        "exchange": {"type": "string"},
+        "remedy": {"type": "string"},
+        "retry_after": {"type": "integer"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+        "contact": {"type": "object"},
+    },
+}
+_REFUSED = {
+    "description": "A refusal or a fault.",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}

@@ -1,0 +1,281 @@
+"""Reads declared files strictly and remembers where each value stands, so that every finding names a line."""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import orjson
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from gateway.core.shape import Malformed, parse
+
+MAX_FILE_BYTES = 1024 * 1024
+"""More than any manifest, schema, example or key file needs."""
+
+Place = tuple[str | int, ...]
+"""The way to a value inside a file: names of members and numbers of items."""
+
+_TAG = "tag:yaml.org,2002:"
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:\n]|[^\s{}\[\],:"]+')
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or will soon be, with what somebody declared."""
+
+    level: Literal["error", "warning"]
+    file: str
+    """Relative to the catalogue's folder where it lies below it."""
+    line: int
+    message: str
+    remedy: str
+
+
+class Spot(NamedTuple):
+    """A line of a file."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file's value, with the line of each part of it."""
+
+    file: str
+    value: Any
+    lines: Mapping[Place, int]
+    sound: bool
+    """False where something was reported already and only part of the value can be trusted."""
+
+    def at(self, *place: str | int) -> Spot:
+        """The spot of the value, or of the nearest thing around it that the file has."""
+        for end in range(len(place), 0, -1):
+            if place[:end] in self.lines:
+                return Spot(self.file, self.lines[place[:end]])
+        return Spot(self.file, 1)
+
+
+@dataclass(slots=True)
+class Reading:
+    """One run over the declared files: what was read, and what was found wrong."""
+
+    root: Path
+    keys: Path
+    findings: list[Finding] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    """What the digest covers, by a name that is the same wherever the folders lie."""
+
+    def error(self, spot: Spot, message: str, remedy: str) -> None:
+        """Report a mistake."""
+        self.findings.append(Finding("error", spot.file, spot.line, message, remedy))
+
+    def warning(self, spot: Spot, message: str, remedy: str) -> None:
+        """Report what works today and deserves a look."""
+        self.findings.append(Finding("warning", spot.file, spot.line, message, remedy))
+
+    def name(self, path: Path) -> str:
+        """How findings call the file."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
+
+    def digest(self) -> str:
+        """SHA-256 in hex over name, NUL, length (eight bytes, big-endian) and bytes of each file, sorted by name."""
+        seal = hashlib.sha256()
+        for name, raw in sorted(self.files.items()):
+            seal.update(name.encode() + b"\0" + len(raw).to_bytes(8) + raw)
+        return seal.hexdigest()
+
+    def text(self, path: Path) -> str | None:
+        """The file's text, or None after reporting why there is none."""
+        spot = Spot(self.name(path), 1)
+        try:
+            with path.open("rb") as file:
+                raw = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            self.error(spot, f"cannot be read: {error.strerror}", "Let the gateway read it, or remove it.")
+            return None
+        if len(raw) > MAX_FILE_BYTES:
+            self.error(spot, f"is larger than {MAX_FILE_BYTES} bytes", "Make it smaller or split it.")
+            return None
+        inside_keys = path.is_relative_to(self.keys)
+        label = f"keys/{path.relative_to(self.keys).as_posix()}" if inside_keys else self.name(path)
+        self.files[label] = raw
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            self.error(Spot(spot.file, line), "is not UTF-8", "Save it as UTF-8 without other encodings in it.")
+            return None
+
+    def yaml(self, path: Path) -> Source | None:
+        """A YAML 1.2 file, or None after reporting why there is none."""
+        text = self.text(path)
+        if text is None:
+            return None
+        spot = Spot(self.name(path), 1)
+        try:
+            node = composed(text)
+            if node is None:
+                self.error(spot, "is empty", "Describe something in it, or remove it.")
+                return None
+            tree = _Tree(self, spot.file)
+            value = tree.value(node, ())
+        except MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            self.error(Spot(spot.file, line), f"is no YAML: {error.problem}", "Correct the line or the one above it.")
+            return None
+        except (YAMLError, RecursionError) as error:
+            self.error(spot, f"is no YAML: {type(error).__name__}", "Write plain YAML with few levels.")
+            return None
+        return Source(spot.file, value, tree.lines, tree.sound)
+
+    def json(self, path: Path) -> Source | None:
+        """A JSON file under the gateway's own rules for bodies, or None after reporting why there is none."""
+        text = self.text(path)
+        if text is None:
+            return None
+        spot = Spot(self.name(path), 1)
+        try:
+            orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            line = min(error.lineno, text.count("\n") + 1)
+            words = error.msg.partition(":")[0]
+            self.error(Spot(spot.file, line), f"is no JSON: {words}", "Correct the line or the one above it.")
+            return None
+        lines, twice = _json_lines(text)
+        for name, line in twice:
+            self.error(Spot(spot.file, line), f'the name "{name}" stands twice', "Keep one of the two.")
+        if twice:
+            return None
+        try:
+            return Source(spot.file, parse(text.encode()), lines, sound=True)
+        except Malformed as error:
+            self.error(spot, f"is no JSON that the gateway takes: {error}", "Write it as the message asks.")
+            return None
+
+
+def composed(text: str) -> Node | None:
+    """The nodes of a YAML 1.2 text with their marks. Raises YAMLError."""
+    node: Node | None = YAML(typ="safe", pure=True).compose(text)
+    return node
+
+
+class _Tree:
+    """Plain values from YAML nodes; dates stay the text that they are, as JSON has none."""
+
+    def __init__(self, reading: Reading, file: str) -> None:
+        self.reading = reading
+        self.file = file
+        self.lines: dict[Place, int] = {}
+        self.sound = True
+        self._anchors: set[str] = set()
+
+    def value(self, node: Node, place: Place) -> Any:
+        self.lines.setdefault(place, node.start_mark.line + 1)
+        if node.anchor is not None:
+            if node.anchor not in self._anchors:
+                self._anchors.add(node.anchor)
+                self._refuse(node, f'the anchor "&{node.anchor}" is not taken', "Write the value out at each place.")
+            return None
+        if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":
+            return self._mapping(node, place)
+        if isinstance(node, SequenceNode) and node.tag == f"{_TAG}seq":
+            return [self.value(item, (*place, number)) for number, item in enumerate(node.value)]
+        if isinstance(node, ScalarNode):
+            return self._scalar(node)
+        self._refuse(node, f"the tag {node.tag} is not taken", "Write a plain value.")
+        return None
+
+    def _mapping(self, node: MappingNode, place: Place) -> dict[str, Any]:
+        members: dict[str, Any] = {}
+        for key, inner in node.value:
+            name = key.value
+            if not isinstance(key, ScalarNode) or not isinstance(name, str):
+                self._refuse(key, "a key must be a plain word", "Write the key as text.")
+            elif name in members:
+                first = self.lines[(*place, name)]
+                self._refuse(key, f'the key "{name}" stands twice, first in line {first}', "Keep one of the two.")
+            else:
+                self.lines[(*place, name)] = key.start_mark.line + 1
+                members[name] = self.value(inner, (*place, name))
+        return members
+
+    def _scalar(self, node: ScalarNode) -> Any:
+        text: str = node.value
+        match (node.tag or "").removeprefix(_TAG):
+            case "bool":
+                return text.lower() == "true"
+            case "null":
+                return None
+            case "int" if re.fullmatch(r"[-+]?[0-9]{1,15}", text):
+                return int(text)
+            case "float" if re.fullmatch(r"[-+]?[0-9]{1,15}\.[0-9]{1,15}", text):
+                return float(text)
+            case "str" | "timestamp" | "int" | "float" | "merge":
+                return text
+        self._refuse(node, f"the tag {node.tag} is not taken", "Write a plain value.")
+        return None
+
+    def _refuse(self, node: Node, message: str, remedy: str) -> None:
+        self.sound = False
+        self.reading.error(Spot(self.file, node.start_mark.line + 1), message, remedy)
+
+
+@dataclass(slots=True)
+class _Open:
+    """An object or array that the walk is inside of."""
+
+    place: Place
+    is_object: bool
+    step: str | int = 0
+    awaits_name: bool = True
+
+
+def _json_lines(text: str) -> tuple[dict[Place, int], list[tuple[str, int]]]:
+    """The line of each member and item of a text that is known to be JSON; and names that stand twice."""
+    lines: dict[Place, int] = {(): 1}
+    twice: list[tuple[str, int]] = []
+    inside: list[_Open] = [_Open((), is_object=False, step=-1)]
+    line = 1
+    for piece in _TOKEN.findall(text):
+        top = inside[-1]
+        match piece:
+            case "\n":
+                line += 1
+            case ":":
+                top.awaits_name = False
+            case ",":
+                top.awaits_name = True
+                top.step = top.step + 1 if isinstance(top.step, int) else top.step
+            case "}" | "]":
+                inside.pop()
+            case _ if top.is_object and top.awaits_name:
+                top.step = json.loads(piece)
+                if (*top.place, top.step) in lines:
+                    twice.append((str(top.step), line))
+                lines[(*top.place, top.step)] = line
+            case _:
+                place: Place = () if top.step == -1 else (*top.place, top.step)
+                lines.setdefault(place, line)
+                if piece in "{[":
+                    inside.append(_Open(place, is_object=piece == "{", step="" if piece == "{" else 0))
+    return lines, twice
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The beginning of a remedy: the name that was probably meant, or nothing."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f'Did you mean "{close[0]}"? ' if close else ""
+
+
+def render(findings: Iterable[Finding]) -> str:
+    """Findings as plain text: where and what in one line, the remedy in the next."""
+    return "".join(f"{each.file}:{each.line}: {each.level}: {each.message}\n    {each.remedy}\n" for each in findings)

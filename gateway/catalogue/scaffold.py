@@ -1,0 +1,140 @@
+"""What ``gateway check --write`` adds: derived files, and the decision tests that an agreement still lacks."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from ruamel.yaml.nodes import SequenceNode
+
+from gateway.catalogue import derived, manifests
+from gateway.catalogue.agreements import GROUP, Draft, resolved
+from gateway.catalogue.appending import appended
+from gateway.catalogue.decisions import facts, lifted
+from gateway.catalogue.reading import composed
+from gateway.catalogue.snapshot import load
+from gateway.core.model import Catalogue, SystemId, agency_of
+from gateway.core.policy import decide
+
+OF_A_GROUP = 3
+"""How many systems of a group are tested."""
+
+_HEAD = """\
+# yaml-language-server: $schema={schemas}/decisions.schema.json
+# Added by gateway check --write. Read each: it says what the agreement means, and is never changed by the program.
+"""
+
+
+def write(root: Path, *, instance: str, zone: ZoneInfo, keys: Path, at: datetime) -> tuple[str, ...]:
+    """Refresh derived files, and add missing decision tests where the catalogue has no error.
+
+    Nothing that stands in a file of decision tests is changed or removed. Gives the files written, relative to
+    ``root``; a second run writes none.
+    """
+    written = list(derived.refresh(root))
+    loaded = load(root, instance=instance, zone=zone, keys=keys, at=at)
+    if loaded.catalogue is not None:
+        catalogue = lifted(loaded.catalogue)
+        for draft in loaded.drafts:
+            tests = missing(catalogue, draft)
+            if tests:
+                _add(draft, tests)
+                written.append(draft.tests_path.relative_to(root.resolve()).as_posix())
+    return tuple(written)
+
+
+def missing(catalogue: Catalogue, draft: Draft) -> tuple[manifests.Decision, ...]:
+    """The decision tests that an agreement lacks; each one gets its verdict from the policy today."""
+    known = {_key(test) for test in draft.tests}
+    added = []
+    for grant in draft.written.grants:
+        for test in _wanted(catalogue, draft, grant):
+            if _key(test) not in known:
+                known.add(_key(test))
+                added.append(test)
+    return tuple(added)
+
+
+def _key(test: manifests.Decision) -> tuple[object, ...]:
+    """What a test proves: two with the same key prove the same."""
+    who = None if test.code == "policy.no_agreement" else test.client
+    purpose = test.purpose if test.code in (None, "policy.scope", "policy.obligation") else None
+    return who, test.provider, test.service, test.code, purpose, frozenset(test.without)
+
+
+def _wanted(catalogue: Catalogue, draft: Draft, grant: manifests.Grant) -> Iterator[manifests.Decision]:
+    clients = _clients(catalogue, draft, grant)
+    for number, client in enumerate(clients):
+        permit = manifests.Decision.model_validate(
+            {
+                "client": client,
+                "provider": grant.provider,
+                "service": grant.service,
+                "purpose": grant.purposes[0],
+                "scope": grant.scope,
+                "at": draft.written.valid.start.isoformat(),
+                "verdict": "permit",
+            }
+        )
+        purposes = grant.purposes if number == 0 else grant.purposes[:1]
+        yield from _told(catalogue, permit, None, [{"purpose": purpose} for purpose in purposes])
+        others = [{"purpose": code} for code in catalogue.purposes if code not in grant.purposes]
+        yield from list(_told(catalogue, permit, "policy.purpose", others))[:1]
+        if grant.scope is not None:
+            yield from _told(catalogue, permit, "policy.scope", [{"scope": None}])
+        after = draft.written.valid.until + timedelta(days=1)
+        yield from _told(catalogue, permit, "policy.expired", [{"at": after}])
+        yield from _told(catalogue, permit, "policy.obligation", [{"without": [each]} for each in grant.require])
+        if number == 0:
+            strangers = sorted(catalogue.systems, key=lambda name: (agency_of(name) == grant.provider, name))
+            alone = [{"client": name} for name in strangers]
+            yield from list(_told(catalogue, permit, "policy.no_agreement", alone))[:1]
+
+
+def _told(
+    catalogue: Catalogue, permit: manifests.Decision, code: str | None, changes: Iterable[Mapping[str, object]]
+) -> Iterator[manifests.Decision]:
+    """The permitted call with each of the changes, where the policy's answer to it is the code."""
+    for change in changes:
+        test = permit.model_copy(update={"verdict": "refuse" if code else "permit", "code": code, **change})
+        if decide(catalogue, facts(test, catalogue.zone)).code == code:
+            yield test
+
+
+def _clients(catalogue: Catalogue, draft: Draft, grant: manifests.Grant) -> list[SystemId]:
+    """Every consumer; of a group those that have tests already, and others up to three."""
+    tested = {test.client for test in draft.tests}
+    clients: list[SystemId] = []
+    for consumer in grant.consumers:
+        systems = sorted(resolved(consumer, catalogue.agencies.values()), key=lambda name: (name not in tested, name))
+        clients += systems[:OF_A_GROUP] if consumer.startswith(GROUP) else systems
+    return list(dict.fromkeys(clients))
+
+
+def _add(draft: Draft, tests: tuple[manifests.Decision, ...]) -> None:
+    path = draft.tests_path
+    entries = [_entry(test) for test in tests]
+    if not path.is_file():
+        path.write_text(appended(_HEAD.format(schemas=f"../{derived.FOLDER}"), None, entries, 0), "utf-8")
+        return
+    text = path.read_text("utf-8")
+    root = composed(text)
+    if isinstance(root, SequenceNode):  # what else it could be, load has reported
+        path.write_text(appended(text, root, entries, 0), "utf-8")
+
+
+def _entry(test: manifests.Decision) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "client": test.client,
+        "provider": test.provider,
+        "service": test.service,
+        "purpose": test.purpose,
+        "scope": test.scope,
+        "at": test.at,
+        "verdict": test.verdict,
+    }
+    if test.code is not None:
+        entry["code"] = test.code
+    if test.without:
+        entry["without"] = list(test.without)
+    return entry

@@ -1,0 +1,88 @@
+"""Loads everything that people declared into one immutable, digested catalogue, or says all that is wrong with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from gateway.catalogue import agencies, agreements, checks, decisions, services
+from gateway.catalogue.agreements import Draft, Drafts
+from gateway.catalogue.derived import stale
+from gateway.catalogue.keyfiles import KeyFiles
+from gateway.catalogue.reading import Finding, Reading
+from gateway.core.model import Catalogue, catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A catalogue, or None where anything is wrong; and every finding, by file and line."""
+
+    catalogue: Catalogue | None
+    findings: tuple[Finding, ...]
+    drafts: tuple[Draft, ...]
+    """The agreements as they were written, for whoever adds to their files."""
+
+
+def load(
+    root: Path,
+    *,
+    instance: str,
+    zone: ZoneInfo,
+    keys: Path,
+    at: datetime,
+    environment: Mapping[str, str] | None = None,
+    derived: bool = False,
+) -> Loaded:
+    """Read ``schemas/``, ``adapters/`` and ``policies/`` below ``root``, and the agencies' key files below ``keys``.
+
+    ``at`` is the time by which agreements count as expired. ``environment`` None leaves ``${NAME}`` as it is;
+    otherwise a variable that is not set is an error. ``derived`` also looks at the files that
+    ``scaffold.write`` makes. Raises nothing: every mistake is a finding.
+    """
+    reading = Reading(root.resolve(), keys.resolve())
+    today = at.astimezone(zone).date()
+    said = services.services(reading)
+    around = agencies.Surroundings(KeyFiles(reading, instance), environment, today)
+    who = agencies.agencies(reading, around)
+    found = agreements.drafts(reading)
+    shelf = checks.Shelf(reading, said, who, instance, today)
+    checks.endpoints(shelf)
+    for draft in found.good.values():
+        checks.agreement(shelf, draft)
+    whole = catalogue(
+        instance=instance,
+        zone=zone,
+        digest=reading.digest(),
+        services=said.good,
+        agencies={name: declared.agency for name, declared in who.good.items()},
+        agreements={name: agreements.agreement(draft, who.all()) for name, draft in found.good.items()},
+        purposes=said.purposes or {},
+    )
+    if not found.broken:
+        clouded = _clouded(shelf, found)
+        bench = decisions.Bench(whole, decisions.lifted(whole))
+        for draft in found.good.values():
+            decisions.hold(shelf, bench, draft, clouded)
+    findings = ordered([*reading.findings, *(stale(root) if derived else ())])
+    sound = not any(each.level == "error" for each in findings)
+    return Loaded(whole if sound else None, findings, tuple(found.good.values()))
+
+
+def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Each finding once, by file and line."""
+    return tuple(dict.fromkeys(sorted(findings, key=lambda each: (each.file, each.line, each.level, each.message))))
+
+
+def _clouded(shelf: checks.Shelf, found: Drafts) -> frozenset[tuple[str, str]]:
+    """Providers and services whose decisions would only repeat what was reported already."""
+    wrong = {each.file for each in shelf.reading.findings if each.level == "error"}
+    return frozenset(
+        (grant.provider, grant.service)
+        for draft in found.good.values()
+        for grant in draft.written.grants
+        if draft.source.file in wrong
+        or grant.provider not in shelf.agencies.good
+        or grant.service not in shelf.services.good
+        or shelf.agencies.broken
+    )

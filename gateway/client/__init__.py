@@ -1,0 +1,282 @@
+"""The asynchronous client of the gateway, for systems that exchange records; ``docs/client.md`` is its guide.
+
+    async with GatewayClient("https://gateway.example", client_id="finance.local_tax", key="key.jwk.json") as gateway:
+        answer = await gateway.exchange("interior", "population.person_lookup.v1", body, purpose="tax_assessment")
+
+A client belongs to the thread of one event loop. Without ``async with``, ``await gateway.close()`` ends it.
+"""
+
+import ipaddress
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import orjson
+
+from gateway.client.pace import Pace
+from gateway.client.refusals import (
+    BadRequest,
+    Conflict,
+    Contact,
+    NotFound,
+    NotIdentified,
+    NotPermitted,
+    Problem,
+    ProviderFailed,
+    Refused,
+    ShapeFault,
+    TooMany,
+    Unavailable,
+    Unknown,
+    document,
+    refusal,
+    stranger,
+)
+from gateway.client.tokens import Signer, Tokens
+from gateway.client.wire import UNSENDABLE, GatewayError, Reply, Request, Unreachable, Wire
+
+__all__ = [
+    "Answer",
+    "BadRequest",
+    "Conflict",
+    "Contact",
+    "GatewayClient",
+    "GatewayError",
+    "NotFound",
+    "NotIdentified",
+    "NotPermitted",
+    "Pace",
+    "Problem",
+    "ProviderFailed",
+    "Refused",
+    "ShapeFault",
+    "TooMany",
+    "Unavailable",
+    "Unknown",
+    "Unreachable",
+]
+
+MAX_REQUEST = 2**20
+"""Bytes; no service takes more."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+# These may be about the token alone, which a fresh one cures.
+_STALE = frozenset({"identity.expired", "identity.revoked", "identity.invalid"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the provider answered, cut to what the agreement discloses."""
+
+    body: Any = field(repr=False)
+    exchange: str
+    """The exchange's id. Keep it with your record: it is what an auditor asks for."""
+    entry: str | None
+    """The journal entry: writer, number and leaf hash."""
+    replayed: bool
+    """It is the stored answer of an earlier call with the same idempotency key."""
+    headers: Mapping[str, str] = field(repr=False)
+    """By name, in any case."""
+
+
+class GatewayClient:
+    """One system's way to the gateway. Calls may run beside each other; they share tokens and connections."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        client_id: str,
+        key: Mapping[str, Any] | str | Path,
+        ca_file: str | Path | None = None,
+        plain_http: bool = False,
+        pace: Pace | None = None,
+    ) -> None:
+        """``key`` is the system's private JWK (ES256 or EdDSA), or the path of its file.
+
+        ``ca_file`` holds the certificates to trust instead of the machine's own. ``plain_http`` allows an
+        unencrypted address that is not on this machine, for a network that is protected by other means.
+        Raises ValueError where any of them cannot be used.
+        """
+        self._url = _address(url, plain_http=plain_http)
+        self._client_id = client_id
+        self._pace = pace or Pace()
+        self._wire = Wire(self._url, _trust(ca_file))
+        self._tokens = Tokens(Signer(client_id, key), self._wire, self._pace)
+
+    def __repr__(self) -> str:
+        return f"GatewayClient({self._url!r}, client_id={self._client_id!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of tokens and connections. Calls that still run end with Unreachable."""
+        await self._wire.close()  # first, so that nothing new begins
+        await self._tokens.close()
+
+    async def token(self, scope: str | None = None, *, timeout: float = 30.0) -> str:  # noqa: ASYNC109 - see exchange
+        """An access token, for tools that speak HTTP themselves. ``scope`` is separated by spaces; None is all."""
+        return await self._tokens.get(frozenset((scope or "").split()), timeout)
+
+    async def exchange(  # noqa: PLR0913 - the head of an exchange (DESIGN section 5), every part by its name
+        self,
+        agency: str,
+        service: str,
+        body: Any,
+        *,
+        purpose: str,
+        case: str | None = None,
+        user: str | None = None,
+        on_behalf_of: str | None = None,
+        user_assertion: str | None = None,
+        idempotency_key: str | None = None,
+        scope: str | None = None,
+        traceparent: str | None = None,
+        timeout: float = 30.0,  # noqa: ASYNC109 - it spans attempts and pauses, which asyncio.timeout would cut
+    ) -> Answer:
+        """Ask ``agency`` for what ``service`` says.
+
+        For a write, keep your own ``idempotency_key`` with your record before you call, and send it again until you
+        have an answer: it has one effect. Without one a fresh key serves the attempts of this call. ``timeout`` is
+        in seconds, over all attempts. Raises a subclass of Refused, or Unreachable; ValueError for what cannot be sent.
+        """
+        key = str(uuid4()) if idempotency_key is None else idempotency_key
+        head = {
+            "Exchange-Purpose": purpose,
+            "Exchange-Case": case,
+            "Exchange-User": user,
+            "Exchange-For": on_behalf_of,
+            "Exchange-User-Assertion": user_assertion,
+            "traceparent": traceparent,
+        }
+        headers = {name: _sendable(name, value) for name, value in head.items() if value is not None}
+        headers |= {"Content-Type": "application/json", "Idempotency-Key": _quoted(key)}
+        path = f"/v1/exchange/{_name('agency', agency)}/{_name('service', service)}"
+        try:
+            return _answer(await self._call(Request("POST", path, headers, _encoded(body)), scope, timeout), self._url)
+        except GatewayError as error:
+            error.idempotency_key = key
+            raise
+
+    async def catalogue(self, *, timeout: float = 30.0) -> dict[str, Any]:  # noqa: ASYNC109 - as in exchange
+        """What is offered to this system: services, their providers and schemas."""
+        reply = await self._call(Request("GET", "/v1/catalogue"), None, timeout)
+        members = document(reply)
+        if "services" not in members:
+            raise stranger(reply, self._url)
+        return members
+
+    async def _call(self, request: Request, scope: str | None, seconds: float) -> Reply:
+        """Attempts, until one is answered or another has no sense."""
+        until = self._pace.now() + seconds
+        scopes = frozenset((scope or "").split())
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._attempt(request, scopes, until)
+            except GatewayError as error:
+                pause = self._pace.pause(attempt, error, until - self._pace.now())
+                if pause is None:
+                    raise
+            await self._pace.sleep(pause)
+
+    async def _attempt(self, request: Request, scopes: frozenset[str], until: float) -> Reply:
+        token = await self._tokens.get(scopes, until - self._pace.now())
+        try:
+            return await self._send(request, token, until)
+        except NotIdentified as error:
+            if error.code not in _STALE:
+                raise
+        self._tokens.forget(scopes, token)
+        fresh = await self._tokens.get(scopes, until - self._pace.now())
+        return await self._send(request, fresh, until)
+
+    async def _send(self, request: Request, token: str, until: float) -> Reply:
+        authorised = replace(request, headers={**request.headers, "Authorization": f"Bearer {token}"})
+        reply = await self._wire.send(authorised, until - self._pace.now())
+        if not 200 <= reply.status < 300:
+            raise refusal(reply, self._url)
+        return reply
+
+
+def _answer(reply: Reply, url: str) -> Answer:
+    exchange = reply.headers.get("Exchange-Id")
+    try:
+        body = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        # Not chained: the exception carries the whole answer.
+        raise stranger(reply, url) from None
+    if exchange is None:
+        raise stranger(reply, url)
+    replayed = reply.headers.get("Exchange-Replayed") == "?1"
+    return Answer(body, exchange, reply.headers.get("Exchange-Entry"), replayed, reply.headers)
+
+
+def _address(url: str, *, plain_http: bool) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError(
+            "The gateway's address must look like https://gateway.example: no user, no query, no fragment."
+        )
+    if parts.scheme == "http" and not plain_http and not _here(parts.hostname):
+        raise ValueError(
+            f"{url} is not encrypted (RFC 6750, section 5.3): use https, or plain_http=True where the network itself "
+            "is protected."
+        )
+    return url.rstrip("/")
+
+
+def _trust(ca_file: str | Path | None) -> ssl.SSLContext | None:
+    try:
+        return ssl.create_default_context(cafile=ca_file) if ca_file else None
+    except OSError as error:
+        raise ValueError(f"The ca_file {ca_file} cannot be used: {error.strerror or error}.") from error
+
+
+def _here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _name(what: str, text: str) -> str:
+    if not _NAME.fullmatch(text):  # it becomes a part of the address
+        raise ValueError(f"The {what} is no possible name; names look like interior or population.look_up.v1.")
+    return text
+
+
+def _sendable(name: str, value: str) -> str:
+    if not value.strip() or UNSENDABLE.search(value):
+        raise ValueError(f"{name} is empty or holds a control character; leave it out, or send one line of text.")
+    return value
+
+
+def _quoted(key: str) -> str:
+    """The key as a structured-field string (RFC 9651, section 3.3.3)."""
+    if not key or not key.isascii() or not key.isprintable():
+        raise ValueError("The idempotency key must be printable ASCII and not empty; a UUID is best.")
+    return '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _encoded(body: Any) -> bytes:
+    try:
+        raw = orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise ValueError(f"The body cannot be written as JSON: {error}.") from error
+    if len(raw) > MAX_REQUEST:
+        raise ValueError(f"The body has {len(raw)} bytes of JSON; no service takes more than {MAX_REQUEST}.")
+    return raw

@@ -1,0 +1,144 @@
+"""What is known of one exchange so far, and the journal entry that it makes wherever it stops."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.core.entry import (
+    MAX_SUBJECTS,
+    SALTS_BYTES,
+    Bodies,
+    Draft,
+    Particulars,
+    Stamp,
+    Step,
+    draft,
+    pseudonym,
+    values_at,
+)
+from gateway.core.exchange import Head
+from gateway.core.minimise import parts
+from gateway.core.model import AgencyId, Agreement, Catalogue, Grant, Person, Pointer, ServiceId, SystemId
+
+
+@dataclass(slots=True)
+class Trail:
+    """Grows as an exchange goes on; nobody but its own request touches it."""
+
+    exchange: str
+    catalogue: Catalogue
+    at: datetime
+    """The exchange's own time: read once."""
+    begun: float
+    """The same on a steady clock."""
+    remote: str
+    traceparent: str
+    period_key: bytes
+    provider: AgencyId | None = None
+    service: ServiceId | None = None
+    consumer: SystemId | None = None
+    person: Person | None = None
+    head: Head | None = None
+    agreement: Agreement | None = None
+    grant: Grant | None = None
+    received: bytes | None = None
+    sent: bytes | None = None
+    provided: bytes | None = None
+    subjects: dict[str, None] = field(default_factory=dict)
+    """Pseudonyms, in the order in which they were met."""
+    more_subjects: int = 0
+    provider_seconds: float = 0.0
+    called: bool = False
+    stamp: Stamp | None = None
+    first: str | None = None
+    """The exchange whose stored answer is given again."""
+
+    def note_subjects(self, pointers: tuple[Pointer, ...], value: Any) -> None:
+        """Note the persons that a body is about."""
+        for pointer in pointers:
+            for identifier in values_at(value, parts(pointer)):
+                if len(self.subjects) >= MAX_SUBJECTS:
+                    self.more_subjects += 1
+                else:
+                    self.subjects[pseudonym(self.period_key, identifier)] = None
+
+    def draft(self, step: Step, *, status: int | None, code: str | None = None, released: bytes | None = None) -> Draft:
+        """The entry of this exchange at this step."""
+        head = self.head
+        facts = {
+            "step": step,
+            "instance": self.catalogue.instance,
+            "exchange": self.exchange,
+            "first": self.first,
+            "at": self.at.isoformat(timespec="milliseconds"),
+            "consumer": self.consumer,
+            "on_behalf": head.on_behalf if head else None,
+            "provider": self.provider,
+            "service": self.service,
+            "agreement": self.agreement.id if self.agreement else None,
+            "grant": self.grant.index if self.grant else None,
+            "legal_basis": self.agreement.legal_basis if self.agreement else None,
+            "purpose": head.purpose if head else None,
+            "catalogue": self.catalogue.digest[:16],
+            "remote": self.remote,
+            "status": status,
+            "code": code,
+        }
+        bodies = Bodies(self.received, self.sent, self.provided, released)
+        return draft(facts, bodies, self._particulars(), os.urandom(SALTS_BYTES))
+
+    def _particulars(self) -> Particulars:
+        head = self.head
+        return Particulars(
+            user=head.user if head else None,
+            person=_shown(self.person) if self.person else None,
+            case=head.case if head else None,
+            key=head.key if head else None,
+            subjects=tuple(self.subjects),
+            more_subjects=self.more_subjects,
+        )
+
+
+def _shown(person: Person) -> Mapping[str, str | None]:
+    shown = {
+        "issuer": person.issuer,
+        "subject": person.subject,
+        "post": person.post,
+        "unit": person.unit,
+        "level": person.level,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def administered(catalogue: Catalogue, what: str, **facts: str | int | None) -> Draft:
+    """The entry of something that was done to the gateway itself."""
+    return _aside(Step.ADMINISTERED, catalogue, what=what, catalogue=catalogue.digest, **facts)
+
+
+def unsettled(catalogue: Catalogue, system: str, exchange: str) -> Draft:
+    """The entry of a write whose process ended before its outcome was stored."""
+    return _aside(Step.UNSETTLED, catalogue, consumer=system, exchange=exchange)
+
+
+def unidentified(catalogue: Catalogue, refusals: Mapping[str, int]) -> Draft:
+    """The entry of a minute's refusals before identity, by code."""
+    return _aside(Step.UNIDENTIFIED, catalogue, refusals=dict(refusals))
+
+
+def _aside(step: Step, about: Catalogue, **facts: Any) -> Draft:
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return draft(
+        {"step": step, "instance": about.instance, "at": at, **facts}, Bodies(), Particulars(), os.urandom(SALTS_BYTES)
+    )
+
+
+def new_id() -> str:
+    """A UUID of version 7 (RFC 9562, section 5.7): sorts by time, 74 random bits."""
+    millis = time.time_ns() // 1_000_000 & 0xFFFFFFFFFFFF
+    random = int.from_bytes(os.urandom(10), "big")
+    value = millis << 80 | 0x7 << 76 | (random >> 64 & 0xFFF) << 64 | 0x2 << 62 | random & (1 << 62) - 1
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,340 @@
+"""One exchange: who, what, right, shape, call, check, cut, write down, answer (DESIGN section 5).
+
+``Exchanges.answer`` reads as the table of contents. The checks run in the order of that section, and the first
+failure answers. Nothing leaves before its entry is durable.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import structlog
+from aiohttp import web
+
+from gateway.core import policy
+from gateway.core.entry import Step
+from gateway.core.exchange import Head, address, once, read_head, trace
+from gateway.core.identity import Caller, single
+from gateway.core.minimise import minimise
+from gateway.core.model import AgencyId, Catalogue, Effect, Endpoint, Kind, Service, ServiceId, SystemId, Visibility
+from gateway.core.refusal import Refusal
+from gateway.core.shape import Malformed, parse
+from gateway.edge import body, problem
+from gateway.edge.evidence import Trail, new_id
+from gateway.edge.identity import Identity
+from gateway.edge.journal import Journal, unavailable
+from gateway.edge.limits import Limits
+from gateway.edge.providers import Providers
+from gateway.edge.telemetry import UNKNOWN, Meters
+from gateway.protocols.protocol import Answer, Call, ProviderFault
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call that may be made: every check holds."""
+
+    consumer: SystemId
+    endpoint: Endpoint
+    service: Service
+    head: Head
+    value: Any
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What leaves the gateway."""
+
+    status: int
+    body: bytes
+    refusal: Refusal | None = None
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an exchange works with."""
+
+    catalogue: Callable[[], Catalogue]
+    identity: Identity
+    limits: Limits
+    providers: Providers
+    journal: Journal
+    meters: Meters
+    period_key: Callable[[], bytes]
+    seal: Callable[[bytes, bytes], bytes]
+    unseal: Callable[[bytes, bytes], bytes]
+    types: str
+    """The address of the page on refusals."""
+    max_in_progress: int
+
+
+class Exchanges:
+    """``POST /v1/exchange/{agency}/{service}``"""
+
+    def __init__(self, these: Parts, write: "Write") -> None:
+        self._parts = these
+        self._write = write
+        self.in_progress = 0
+        self.unidentified: Counter[str] = Counter()
+        """Refusals before identity, by code, since somebody last took them."""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """One exchange, from its head to its answer."""
+        trail = self._begin(request)
+        self.in_progress += 1
+        try:
+            released = await self._released(request, trail)
+        except Refusal as refusal:
+            released = await self._refused(trail, refusal)
+        except Exception as error:  # noqa: BLE001 - whatever breaks: the caller gets an answer, the journal an entry
+            log.error("broken", exchange=trail.exchange, **place(error))  # noqa: TRY400 - a traceback quotes values
+            released = await self._refused(trail, Refusal("gateway.broken", "The gateway failed to work on the call."))
+        finally:
+            self.in_progress -= 1
+        self._count(trail, released)
+        return _response(request, trail, released)
+
+    def _begin(self, request: web.Request) -> Trail:
+        exchange = new_id()
+        plain = exchange.replace("-", "")
+        theirs = request.headers.get("traceparent")
+        followed = trace(theirs)
+        flags = theirs[53:55] if theirs and followed else "00"
+        return Trail(
+            exchange=exchange,
+            catalogue=self._parts.catalogue(),
+            at=datetime.now(UTC),
+            begun=time.monotonic(),
+            remote=request.remote or "",
+            traceparent=f"00-{followed or plain}-{plain[-16:]}-{flags}",
+            period_key=self._parts.period_key(),
+        )
+
+    async def _released(self, request: web.Request, trail: Trail) -> Released:
+        these = self._parts
+        if self.in_progress > these.max_in_progress:
+            raise Refusal("gateway.overloaded", "Too many exchanges are being worked on.", retry_after=1)
+        trail.provider, trail.service = address(request.match_info["agency"], request.match_info["service"])
+        caller = await these.identity.caller(
+            single(request.headers.getall("Authorization", ()), "Authorization"),
+            single(request.headers.getall("Exchange-User-Assertion", ()), "Exchange-User-Assertion"),
+            trail.catalogue,
+            trail.at.timestamp(),
+        )
+        trail.consumer, trail.person = caller.system, caller.person
+        endpoint, service = visible(trail.catalogue, trail.provider, trail.service, caller.system)
+        once(name.decode("latin-1").lower() for name, _ in request.raw_headers)
+        trail.head = head = read_head(request.headers)
+        await self._permit(trail, caller, head, endpoint)
+        trail.received = raw = await body.read(request, service.max_bytes)
+        ask = Asked(caller.system, endpoint, service, head, shaped(service, raw), raw)
+        trail.note_subjects(service.request_subjects, ask.value)
+        if these.journal.failing:
+            raise unavailable()
+        if service.effect is Effect.WRITE:
+            return await self._write(self, trail, ask)
+        return await self._read(trail, ask)
+
+    async def _permit(self, trail: Trail, caller: Caller, head: Head, endpoint: Endpoint) -> None:
+        """Policy, then rate and quota. Notes the agreement, also of a refusal."""
+        facts = policy.Facts(
+            consumer=caller.system,
+            provider=endpoint.provider,
+            service=endpoint.service,
+            purpose=head.purpose,
+            scopes=caller.scopes,
+            at=trail.at,
+            given=head.given(person=caller.person is not None),
+            on_behalf=head.on_behalf,
+        )
+        decision = policy.decide(trail.catalogue, facts)
+        trail.agreement, trail.grant = decision.agreement, decision.grant
+        if decision.agreement is None or decision.grant is None or decision.code is not None:
+            code = decision.code or "policy.no_agreement"
+            raise Refusal(code, decision.detail, agency=decision.suspended or endpoint.provider)
+        zone = trail.catalogue.zone
+        await self._parts.limits.spend(decision.agreement, decision.grant, caller.system, trail.at, zone)
+
+    async def _read(self, trail: Trail, ask: Asked) -> Released:
+        try:
+            answer = await self.call(trail, ask, key=None)
+        except ProviderFault as fault:
+            raise refusal_of(fault, trail) from fault
+        released = cut(trail, answer.value)
+        trail.stamp = await self._parts.journal.append(trail.draft(Step.ANSWERED, status=200, released=released))
+        return Released(200, released)
+
+    async def call(self, trail: Trail, ask: Asked, *, key: str | None) -> Answer:
+        """Ask the provider and hold its answer against the schema. Raises ProviderFault."""
+        trail.called = True
+        begun = time.monotonic()
+        call = Call(
+            exchange=trail.exchange,
+            service=ask.service.id,
+            consumer=ask.consumer,
+            purpose=ask.head.purpose,
+            case=ask.head.case,
+            value=ask.value,
+            raw=ask.raw,
+            idempotency_key=key,
+            traceparent=trail.traceparent,
+            seconds=ask.endpoint.deadline,
+        )
+        try:
+            answer = await self._parts.providers.call(
+                ask.endpoint, call, trail.at, repeatable=ask.service.effect is Effect.READ or key is not None
+            )
+        except ProviderFault as fault:
+            trail.provided = fault.provided or None
+            trail.sent = ask.raw if fault.sent else None
+            raise
+        finally:
+            trail.provider_seconds = time.monotonic() - begun
+        trail.sent, trail.provided = answer.sent, answer.provided
+        self._hold_answer(trail, ask, answer)
+        trail.note_subjects(ask.service.response_subjects, answer.value)
+        return answer
+
+    def _hold_answer(self, trail: Trail, ask: Asked, answer: Answer) -> None:
+        if ask.service.response.fits(answer.value):
+            return
+        until = ask.endpoint.report_until
+        reported = until is not None and trail.at.astimezone(trail.catalogue.zone).date() <= until
+        mode = "reported" if reported else "withheld"
+        self._parts.meters.child(self._parts.meters.deviations, trail.provider, trail.service, mode).inc()
+        log.warning(
+            "answer_deviates",
+            exchange=trail.exchange,
+            provider=trail.provider,
+            service=trail.service,
+            mode=mode,
+            rules=ask.service.response.broken_rules(answer.value),
+        )
+        if not reported:
+            raise ProviderFault(
+                "provider.wrong_answer", f"The answer of {trail.provider} does not fit the agreed schema.", sent=True
+            )
+
+    async def _refused(self, trail: Trail, refusal: Refusal) -> Released:
+        """The problem document; its entry first, where the caller is known and none was written yet."""
+        document = problem.document(refusal, trail.exchange, trail.catalogue, self._parts.types)
+        released = Released(refusal.kind.status, document, refusal)
+        if trail.consumer is None:
+            self.unidentified[refusal.code] += 1
+        elif trail.stamp is None and refusal.code != "journal.unavailable":
+            step = Step.ANSWERED if trail.called else Step.REFUSED
+            drafted = trail.draft(step, status=released.status, code=refusal.code, released=document)
+            try:
+                trail.stamp = await self._parts.journal.append(drafted)
+            except Refusal as failed:
+                return await self._refused(trail, failed)
+        return released
+
+    def _count(self, trail: Trail, released: Released) -> None:
+        meters = self._parts.meters
+        took = time.monotonic() - trail.begun
+        code = released.refusal.code if released.refusal else None
+        if code:
+            meters.child(meters.refusals, code).inc()
+        if trail.consumer is not None:
+            where = _labels(trail)
+            outcome = code or ("replayed" if released.replayed else "answered")
+            meters.child(meters.exchanges, trail.consumer, *where, outcome).inc()
+            meters.child(meters.duration, *where).observe(took)
+            if trail.called:
+                meters.child(meters.own, *where).observe(took - trail.provider_seconds)
+                meters.child(meters.provider, *where).observe(trail.provider_seconds)
+            if trail.received is not None:
+                meters.child(meters.bytes, *where, "request").observe(len(trail.received))
+            meters.child(meters.bytes, *where, "response").observe(len(released.body))
+        log.info(
+            "exchange",
+            exchange=trail.exchange,
+            trace=trail.traceparent[3:35],
+            consumer=trail.consumer,
+            provider=trail.provider,
+            service=trail.service,
+            agreement=trail.agreement.id if trail.agreement else None,
+            status=released.status,
+            code=code,
+            entry=f"{trail.stamp.writer}.{trail.stamp.n}" if trail.stamp else None,
+            ms=round(took * 1000, 2),
+            provider_ms=round(trail.provider_seconds * 1000, 2),
+        )
+
+
+Write = Callable[[Exchanges, Trail, Asked], Awaitable[Released]]
+"""How a write goes on from here: ``edge.writes``."""
+
+
+def visible(catalogue: Catalogue, provider: AgencyId, said: ServiceId, consumer: SystemId) -> tuple[Endpoint, Service]:
+    """The endpoint, where the caller may know of it. Raises Refusal catalogue.unknown, the same for every reason."""
+    endpoint, service = catalogue.endpoint(provider, said), catalogue.services.get(said)
+    if endpoint and service and service.kind is Kind.EXCHANGE:
+        entitled = (provider, said, consumer) in catalogue.grants
+        if service.visibility is Visibility.MEMBERS or entitled:
+            return endpoint, service
+    raise Refusal("catalogue.unknown", f"{provider} provides no service {said} that you can see.")
+
+
+def shaped(service: Service, raw: bytes) -> Any:
+    """The body's value. Raises Refusal request.malformed or shape.request."""
+    try:
+        value = parse(raw)
+    except Malformed as error:
+        raise Refusal("request.malformed", f"The body is {error}.") from error
+    if not service.request.fits(value):
+        raise Refusal(
+            "shape.request",
+            f"The body does not fit the request schema of {service.id}.",
+            errors=service.request.faults(value),
+        )
+    return value
+
+
+def cut(trail: Trail, value: Any) -> bytes:
+    """What the grant discloses of the answer, as bytes."""
+    return orjson.dumps(minimise(value, trail.grant.disclose if trail.grant else None))
+
+
+def refusal_of(fault: ProviderFault, trail: Trail) -> Refusal:
+    """A provider's failure as the consumer is told of it."""
+    return Refusal(fault.code, fault.detail, retry_after=fault.retry_after, agency=trail.provider)
+
+
+def place(error: Exception) -> dict[str, str]:
+    """Where the gateway's own code broke: type and line. Never the message, which may quote values."""
+    step = error.__traceback__
+    while step and step.tb_next:
+        step = step.tb_next
+    at = f"{step.tb_frame.f_code.co_name}:{step.tb_lineno}" if step else "unknown"
+    return {"error": type(error).__name__, "place": at}
+
+
+def _labels(trail: Trail) -> tuple[str, str]:
+    if trail.provider and trail.service and trail.catalogue.endpoint(trail.provider, trail.service):
+        return trail.provider, trail.service
+    return UNKNOWN, UNKNOWN
+
+
+def _response(request: web.Request, trail: Trail, released: Released) -> web.Response:
+    if released.refusal:
+        answer = problem.response(released.refusal, released.body)
+    else:
+        answer = web.Response(body=released.body, status=released.status, content_type="application/json")
+    answer.headers["Exchange-Id"] = trail.exchange
+    answer.headers["traceparent"] = trail.traceparent
+    if trail.stamp:
+        answer.headers["Exchange-Entry"] = str(trail.stamp)
+    if released.replayed:
+        answer.headers["Exchange-Replayed"] = "?1"
+    if trail.received is None and not request.content.is_eof():
+        answer.force_close()  # a body may be coming that nobody will read
+    return answer

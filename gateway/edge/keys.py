@@ -1,0 +1,214 @@
+"""The keys folder: the gateway's signing keys and its master key, and what is done with keys."""
+
+import base64
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from jwt import PyJWS
+from jwt.algorithms import Algorithm, ECAlgorithm, get_default_algorithms
+from jwt.exceptions import PyJWTError
+
+from gateway.core.identity import ALGORITHMS, MAX_TEXT, BadKey, Jws, pinned, public_part, thumbprint
+from gateway.core.shape import Malformed, parse
+
+DEMO = "DEMO"
+"""The instance whose private keys are published, on purpose; no other instance takes them."""
+SIGNING = ("ES256", "EdDSA")
+"""What the gateway signs with."""
+
+_MAX_FILE = 65_536
+_NONCE = 12
+_SEALED = b"\x01"  # the form: leaves room for another one
+_KNOWN: Mapping[str, Algorithm] = {
+    name: algorithm for name, algorithm in get_default_algorithms().items() if name in ALGORITHMS
+}
+_JWS = PyJWS(algorithms=list(SIGNING))
+
+
+class BadKeys(Exception):
+    """The keys folder cannot be used. The message names the file and what to do; nothing of any key."""
+
+
+class NotOpened(Exception):
+    """Sealed bytes that this master key, or this context, does not open."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyingKey:
+    """A public key, pinned to one algorithm."""
+
+    kid: str
+    alg: str
+    thumbprint: str
+    key: Any = field(repr=False)
+
+    def signed(self, jws: Jws) -> bool:
+        """Whether this key made the signature. The token's own ``alg`` must be the key's."""
+        return jws.alg == self.alg and _KNOWN[self.alg].verify(jws.signed, self.key, jws.signature)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A private key of the gateway."""
+
+    kid: str
+    alg: str
+    key: Any = field(repr=False)
+
+    def jwt(self, claims: Mapping[str, object], typ: str) -> str:
+        """The claims as a signed JWT in compact form."""
+        return _JWS.encode(orjson.dumps(claims), self.key, self.alg, {"typ": typ, "kid": self.kid})
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The gateway's own keys."""
+
+    instance: str
+    signing: SigningKey
+    published: tuple[Mapping[str, str], ...]
+    """Public JWKs, the present signing key first; older ones still verify what they signed."""
+    verifying: Mapping[str, VerifyingKey]
+    """The same by kid."""
+    master: bytes = field(repr=False)
+    """32 bytes."""
+
+    def seal(self, plain: bytes, context: bytes) -> bytes:
+        """Encrypt and bind to a context (what it is and whose), by AES-256-GCM.
+
+        Nonces are random, which is sound for 2^32 messages under one key (NIST SP 800-38D, section 8.3).
+        """
+        nonce = os.urandom(_NONCE)
+        return _SEALED + nonce + AESGCM(self.master).encrypt(nonce, plain, context)
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """What was sealed. Raises NotOpened where the bytes, the key or the context are others."""
+        if sealed[:1] != _SEALED:
+            raise NotOpened("the sealed bytes have an unknown form")
+        nonce, body = sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
+        try:
+            return AESGCM(self.master).decrypt(nonce, body, context)
+        except (InvalidTag, ValueError) as error:
+            raise NotOpened("the sealed bytes belong to another master key or context, or were changed") from error
+
+
+def verifying_key(jwk: Mapping[str, object]) -> VerifyingKey:
+    """The key of a public JWK; without a ``kid`` it goes by its thumbprint. Raises BadKey."""
+    alg = pinned(jwk)
+    part = public_part(jwk)
+    try:
+        key = _KNOWN[alg].from_jwk(dict(part))
+    except (PyJWTError, UnsupportedAlgorithm, ValueError, TypeError) as error:
+        raise BadKey("its members make no key of its kty") from error
+    if isinstance(key, RSAPublicKey) and not _moderate(key):
+        raise BadKey("an RSA key must have 2048 to 8192 bits and an exponent between 2^16 and 2^32")
+    digest = thumbprint(part)
+    kid = jwk.get("kid", digest)
+    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_TEXT:
+        raise BadKey(f"its kid is no text of at most {MAX_TEXT} characters")
+    return VerifyingKey(kid, alg, digest, key)
+
+
+def _moderate(key: RSAPublicKey) -> bool:
+    """Strong enough, and not so large that each check is slow: a JWKS is other people's input."""
+    return 2048 <= key.key_size <= 8192 and 2**16 < key.public_numbers().e < 2**32
+
+
+def read(folder: Path, instance: str) -> Keyring:
+    """The gateway's keys from ``<folder>/gateway/``. Raises BadKeys."""
+    if instance != DEMO and (folder / "private").exists():
+        raise BadKeys(f"{folder / 'private'} holds private keys of agencies: remove it, they belong to the agencies")
+    home = folder / "gateway"
+    present = home / "signing.jwk.json"
+    older = sorted(path for path in home.glob("signing.*.jwk.json") if path != present)
+    signing, public = _signing(present, instance)
+    published = (public, *(_signing(path, instance)[1] for path in older))
+    return Keyring(
+        instance,
+        signing,
+        published,
+        {key.kid: key for key in map(verifying_key, published)},
+        _master(home / "master.key.json", instance),
+    )
+
+
+def new_signing_key(instance: str) -> dict[str, str]:
+    """A fresh private JWK (EC P-256, ES256) for ``gateway/signing.jwk.json``."""
+    made = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
+    return {"instance": instance, **made, "kid": thumbprint(made), "alg": "ES256"}
+
+
+def new_client_key(instance: str) -> tuple[dict[str, str], dict[str, object]]:
+    """A fresh private JWK for a system or signatory, and the JWKS that goes to ``agencies/``."""
+    private = new_signing_key(instance)
+    public = {**public_part(private), "kid": private["kid"], "alg": private["alg"], "use": "sig"}
+    return private, {"instance": instance, "keys": [public]}
+
+
+def new_master_key(instance: str) -> dict[str, str]:
+    """A fresh key for ``gateway/master.key.json``."""
+    return {"instance": instance, "key": base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()}
+
+
+def save(path: Path, document: Mapping[str, object]) -> None:
+    """Write a key file that nobody but its owner may read. Raises FileExistsError: a key is never overwritten."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def _document(path: Path, instance: str) -> Mapping[str, Any]:
+    """A secret JSON file of this instance."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            raw = file.read(_MAX_FILE + 1)
+        document = parse(raw) if len(raw) <= _MAX_FILE else None
+    except OSError as error:
+        raise BadKeys(
+            f"{path} cannot be read ({error.strerror}): make it with gateway, or correct GATEWAY_KEYS"
+        ) from error
+    except Malformed as error:
+        raise BadKeys(f"{path} is {error}: restore it from its backup") from error
+    # A clone of the demonstration cannot keep its keys from others' eyes, and need not.
+    if instance != DEMO and mode & (stat.S_IRWXO | stat.S_IWGRP):
+        raise BadKeys(f"{path} may be read by everybody or changed by its group: chmod 600 (or 640) {path.name}")
+    if not isinstance(document, dict):
+        raise BadKeys(f"{path} is no JSON object of at most {_MAX_FILE} bytes: restore it from its backup")
+    if document.get("instance") != instance:
+        raise BadKeys(f"{path} belongs to another instance than {instance}: use keys made for this one")
+    return document
+
+
+def _signing(path: Path, instance: str) -> tuple[SigningKey, Mapping[str, str]]:
+    jwk = _document(path, instance)
+    try:
+        part = public_part(jwk)
+        alg, kid = pinned({**part, "alg": jwk.get("alg")}), thumbprint(part)
+        key = _KNOWN[alg].from_jwk({**part, "d": jwk.get("d")})
+    except BadKey as error:
+        raise BadKeys(f"{path} is no signing key: {error}") from error
+    except (PyJWTError, ValueError, TypeError) as error:
+        raise BadKeys(f"{path} is no signing key: its members make no private key") from error
+    if alg not in SIGNING or jwk.get("kid") != kid:
+        raise BadKeys(f"{path} must be a key for {' or '.join(SIGNING)} whose kid is its RFC 7638 thumbprint")
+    return SigningKey(kid, alg, key), {**part, "kid": kid, "alg": alg, "use": "sig"}
+
+
+def _master(path: Path, instance: str) -> bytes:
+    text = _document(path, instance).get("key")
+    try:
+        key = base64.b64decode(f"{text}=".encode(), altchars=b"-_", validate=True)
+    except ValueError as error:
+        raise BadKeys(f"{path} has no key of 32 bytes in base64url: restore it from its backup") from error
+    if len(key) != 32:
+        raise BadKeys(f"{path} has no key of 32 bytes in base64url: restore it from its backup")
+    return key

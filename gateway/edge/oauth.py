@@ -1,0 +1,231 @@
+"""The token endpoint (RFC 6749, RFC 7523), the gateway's JWKS, and its metadata (RFC 8414)."""
+
+import asyncio
+import math
+import secrets
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import aiohttp
+import orjson
+from aiohttp import web
+
+from gateway.core.identity import ALGORITHMS
+from gateway.core.model import Catalogue
+from gateway.core.refusal import Refusal
+from gateway.edge.identity import Client, Identity, token_endpoint
+from gateway.edge.keys import Keyring
+
+LIFE = 600
+"""Seconds that a token lives."""
+MAX_FORM = 16_384
+"""Bytes of a token request."""
+FORM_SECONDS = 5.0
+"""In which its body must have arrived."""
+
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_FORM = "application/x-www-form-urlencoded"
+_NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+_PUBLIC = {"Cache-Control": "public, max-age=300"}
+
+
+class Once(Protocol):
+    """What remembers the ids of client assertions, on all nodes together."""
+
+    async def first(self, system: str, jti: str, until: float) -> bool:
+        """True for one call only, until ``until`` (epoch seconds). Raises Refusal ``journal.unavailable``."""
+
+
+class TokenEvents(Protocol):
+    """Who counts what becomes of token requests."""
+
+    def token(self, outcome: str) -> None:
+        """``issued``, or the error code of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the endpoint uses of the process that it runs in."""
+
+    catalogue: Callable[[], Catalogue]
+    """The present one."""
+    clock: Callable[[], float]
+    """Epoch seconds."""
+    once: Once
+    events: TokenEvents
+
+
+class _Denied(Exception):
+    """An error answer (RFC 6749, section 5.2)."""
+
+    def __init__(self, error: str, description: str, status: int = 400, retry_after: float | None = None) -> None:
+        super().__init__(error)
+        self.error = error
+        self.description = description
+        self.status = status
+        self.retry_after = retry_after
+
+
+def routes(keyring: Keyring, issuer: str, identity: Identity, around: Surroundings) -> tuple[web.RouteDef, ...]:
+    """The three addresses. ``issuer`` is the gateway's own issuer URL."""
+    desk = _Desk(keyring, issuer, identity, around)
+    jwks = orjson.dumps({"keys": keyring.published})
+    metadata = orjson.dumps(_metadata(issuer))
+
+    async def published(_request: web.Request) -> web.Response:
+        return web.Response(body=jwks, content_type="application/jwk-set+json", headers=_PUBLIC)
+
+    async def described(_request: web.Request) -> web.Response:
+        return web.Response(body=metadata, content_type="application/json", headers=_PUBLIC)
+
+    return (
+        web.post("/oauth/token", desk.token),
+        web.get("/.well-known/jwks.json", published),
+        web.get("/.well-known/oauth-authorization-server", described),
+    )
+
+
+def _metadata(issuer: str) -> dict[str, object]:
+    return {
+        "issuer": issuer,
+        "token_endpoint": token_endpoint(issuer),
+        "jwks_uri": issuer.rstrip("/") + "/.well-known/jwks.json",
+        "response_types_supported": [],
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+    }
+
+
+class _Desk:
+    def __init__(self, keyring: Keyring, issuer: str, identity: Identity, around: Surroundings) -> None:
+        self._keyring = keyring
+        self._issuer = issuer
+        self._identity = identity
+        self._around = around
+
+    async def token(self, request: web.Request) -> web.Response:
+        """Answer a token request, whatever becomes of it, and have it counted."""
+        try:
+            form = await _form(request)
+            issued = await self._issued(form)
+        except _Denied as denied:
+            self._around.events.token(denied.error)
+            return _answer(denied)
+        self._around.events.token("issued")
+        return web.Response(body=orjson.dumps(issued), content_type="application/json", headers=_NOT_STORED)
+
+    async def _issued(self, form: dict[str, str]) -> dict[str, object]:
+        assertion = _asked(form)
+        now = self._around.clock()
+        try:
+            client = await self._identity.authenticate(assertion, self._around.catalogue(), now)
+            if form.get("client_id", client.system.id) != client.system.id:
+                raise _Denied("invalid_client", "The client_id is not the client assertion's sub.", 401)
+            # Only what is signed is remembered: others cannot use up a system's ids.
+            first = await self._around.once.first(client.system.id, client.jti, client.exp)
+        except Refusal as refusal:
+            raise _denied(refusal) from refusal
+        if not first:
+            raise _Denied("invalid_client", "The client assertion was used before; make one for each request.", 401)
+        scopes = _scopes(form, client)
+        return {
+            "access_token": self._signed(client, scopes, int(now)),
+            "token_type": "Bearer",
+            "expires_in": LIFE,
+            "scope": scopes,
+        }
+
+    def _signed(self, client: Client, scopes: str, now: int) -> str:
+        said = {
+            "iss": self._issuer,
+            "aud": self._keyring.instance,
+            "sub": client.system.id,
+            "client_id": client.system.id,
+            "scope": scopes,
+            "jti": secrets.token_urlsafe(16),
+            "iat": now,
+            "exp": now + LIFE,
+            "client_key": client.key,  # so that taking the key out of the agency's folder ends the token
+        }
+        return self._keyring.signing.jwt(said, "at+jwt")
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """The parameters; one given twice is refused, one without a value counts as absent (RFC 6749, section 3.2)."""
+    if request.content_type != _FORM or "Content-Encoding" in request.headers:
+        raise _Denied("invalid_request", f"Send the parameters as a plain {_FORM} body.")
+    if "Authorization" in request.headers:
+        raise _Denied("invalid_request", "Authenticate by client_assertion alone, without an Authorization header.")
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            body = await _body(request)
+    except TimeoutError as error:
+        raise _Denied("invalid_request", f"The body did not arrive within {FORM_SECONDS:.0f} s.", 408) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise _Denied("invalid_request", "The body did not arrive whole.") from error
+    try:
+        pairs = urllib.parse.parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=32
+        )
+    except ValueError as error:
+        raise _Denied("invalid_request", f"The body is not {_FORM}.") from error
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise _Denied("invalid_request", "A parameter is given more than once.")
+    return {name: value for name, value in form.items() if value}
+
+
+async def _body(request: web.Request) -> bytes:
+    too_large = _Denied("invalid_request", f"The body is larger than {MAX_FORM} bytes.", 413)
+    if (request.content_length or 0) > MAX_FORM:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > MAX_FORM:
+            raise too_large
+    return bytes(body)
+
+
+def _asked(form: dict[str, str]) -> str:
+    """The client assertion of a request that asks for what is offered."""
+    grant = form.get("grant_type")
+    if grant is None:
+        raise _Denied("invalid_request", "The parameter grant_type is missing; it must be client_credentials.")
+    if grant != "client_credentials":
+        raise _Denied("unsupported_grant_type", "The grant_type must be client_credentials.")
+    if form.get("client_assertion_type") != _ASSERTION_TYPE:
+        raise _Denied("invalid_client", f"The client_assertion_type must be {_ASSERTION_TYPE}.", 401)
+    assertion = form.get("client_assertion")
+    if assertion is None:
+        raise _Denied("invalid_client", "The parameter client_assertion is missing.", 401)
+    return assertion
+
+
+def _scopes(form: dict[str, str], client: Client) -> str:
+    """What the token is for: the scopes asked for, or all that the system has."""
+    asked = frozenset(form["scope"].split(" ")) if "scope" in form else client.system.scopes
+    if not asked <= client.system.scopes:
+        raise _Denied("invalid_scope", "A scope was asked for that the agency's folder does not give the system.")
+    return " ".join(sorted(asked))
+
+
+def _denied(refusal: Refusal) -> _Denied:
+    if refusal.retry_after is not None or refusal.kind.retry:
+        return _Denied("temporarily_unavailable", refusal.detail, 503, refusal.retry_after or 5.0)
+    return _Denied("invalid_client", refusal.detail, 401)
+
+
+def _answer(denied: _Denied) -> web.Response:
+    body = {"error": denied.error, "error_description": denied.description}
+    response = web.Response(
+        body=orjson.dumps(body), status=denied.status, content_type="application/json", headers=_NOT_STORED
+    )
+    if denied.retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(denied.retry_after))
+    if denied.status in (408, 413):
+        response.force_close()  # the rest of the body is not waited for
+    return response

@@ -1,0 +1,122 @@
+"""What operators see: Prometheus metrics with bounded labels, and one JSON log line for each exchange.
+
+No metric, label or line carries anything of a body, a case, a user or a key.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import structlog
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+from gateway import __version__
+
+log = structlog.get_logger()
+
+UNKNOWN = "unknown"
+"""The one label value for every name that the catalogue does not know."""
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BYTES = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0)
+
+
+class Meters:
+    """Every metric of this process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        made: dict[str, Any] = {"registry": self.registry}
+        self.exchanges = Counter(
+            "gateway_exchanges",
+            "Exchanges of identified systems, by outcome: answered, replayed, or the refusal's code.",
+            ["consumer", "provider", "service", "outcome"],
+            **made,
+        )
+        self.refusals = Counter(
+            "gateway_refusals", "Refusals and faults, by code, also before identity.", ["code"], **made
+        )
+        where = ["provider", "service"]
+        self.duration = Histogram(
+            "gateway_exchange_duration_seconds", "From the head to the answer.", where, buckets=SECONDS, **made
+        )
+        self.own = Histogram(
+            "gateway_exchange_own_duration_seconds", "The same without the provider.", where, buckets=SECONDS, **made
+        )
+        self.provider = Histogram(
+            "gateway_exchange_provider_duration_seconds", "Waiting for the provider.", where, buckets=SECONDS, **made
+        )
+        self.bytes = Histogram("gateway_body_bytes", "Sizes of bodies.", [*where, "direction"], buckets=BYTES, **made)
+        self.deviations = Counter(
+            "gateway_answer_deviations",
+            "Answers that broke their schema, released or withheld.",
+            [*where, "mode"],
+            **made,
+        )
+        self.in_progress = Gauge("gateway_exchanges_in_progress", "Exchanges being worked on.", **made)
+        self.commit = Histogram("gateway_journal_commit_seconds", "A durable batch.", buckets=SECONDS, **made)
+        self.entries = Counter("gateway_journal_entries", "Entries written.", **made)
+        self.tokens = Counter("gateway_tokens", "Answers of the token endpoint.", ["outcome"], **made)
+        self.jwks = Counter("gateway_jwks_fetches", "Fetches of other parties' keys.", ["outcome"], **made)
+        self.breakers = Gauge(
+            "gateway_breaker_open", "1 while calls are held back, 0.5 while one probes.", where, **made
+        )
+        self.quota = Gauge(
+            "gateway_quota_leased_ratio", "Of a day's quota, what was handed out.", ["agreement", "consumer"], **made
+        )
+        self.unsettled = Counter("gateway_writes_unsettled", "Writes whose outcome is not known.", **made)
+        self.catalogue = Gauge("gateway_catalogue_info", "The catalogue in use.", ["digest"], **made)
+        self.catalogue_loaded = Gauge(
+            "gateway_catalogue_loaded_timestamp_seconds", "When it was taken into use.", **made
+        )
+        self.build = Gauge("gateway_build_info", "The program.", ["version"], **made)
+        self.build.labels(__version__).set(1)
+        self.waiting = Gauge("gateway_journal_waiting", "Works that wait for a journal batch.", **made)
+        self.failing = Gauge("gateway_journal_failing", "1 while the journal cannot be written.", **made)
+        # .labels() takes longer than the observation itself; the label sets are bounded by the catalogue
+        self.child: Callable[..., Any] = lru_cache(maxsize=20_000)(lambda metric, *labels: metric.labels(*labels))
+
+    def committed(self, seconds: float, entries: int) -> None:
+        """A journal batch is durable."""
+        self.commit.observe(seconds)
+        self.entries.inc(entries)
+
+    def token(self, outcome: str) -> None:
+        """The token endpoint answered."""
+        self.child(self.tokens, outcome).inc()
+
+    def keys(self, address: str, outcome: str) -> None:
+        """Somebody's JWKS was fetched, or not."""
+        self.child(self.jwks, outcome).inc()
+        if outcome != "fetched":
+            log.warning("jwks_not_fetched", address=address, outcome=outcome)
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """JSON lines on standard output, by structlog; the libraries' own warnings take the same way."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=orjson.dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.BytesLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True
+    )

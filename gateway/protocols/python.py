@@ -1,0 +1,147 @@
+"""An agency's own Python: a class in ``adapters/<agency>/adapter.py``, on ``gateway.adapter``."""
+
+import asyncio
+import importlib.util
+import sys
+from contextlib import suppress
+from types import ModuleType
+from typing import NoReturn
+
+import orjson
+
+from gateway.adapter import Adapter, Broken, NotFound, Request, TryLater
+from gateway.core.model import Endpoint
+from gateway.core.shape import Malformed, parse
+from gateway.protocols.protocol import (
+    LONGEST_WAIT,
+    MAX_ANSWER_BYTES,
+    Answer,
+    Call,
+    Provider,
+    ProviderFault,
+    Surroundings,
+)
+
+CLOSING_SECONDS = 5.0
+"""What an adapter gets to let go of its connections."""
+
+
+def connect(endpoint: Endpoint, surroundings: Surroundings) -> Provider:
+    """The adapter's class behind an endpoint with ``protocol: python``.
+
+    Raises ValueError with a sentence where the class cannot be had.
+    """
+    if endpoint.options.keys() != {"class"} or not isinstance(endpoint.options["class"], str):
+        raise ValueError("protocol python takes one option: class, the name of a class in adapter.py")
+    if not surroundings.python:
+        raise ValueError(
+            f"adapters/{endpoint.provider}/adapter.py is not run here: set GATEWAY_RUN_ADAPTERS=true to let agencies' "
+            "Python run inside the gateway, or run it at the agency"
+        )
+    path = surroundings.root / "adapters" / endpoint.provider / "adapter.py"
+    module = _load(f"gateway_adapter:{endpoint.provider}:{endpoint.service}", str(path))
+    name = endpoint.options["class"]
+    made = getattr(module, name, None)
+    if not (isinstance(made, type) and issubclass(made, Adapter)):
+        raise ValueError(f"{path} has no class {name} that is a gateway.adapter.Adapter")  # noqa: TRY004 - a mistake in a manifest
+    try:
+        return _Python(endpoint, made())
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{path}: {name}() failed with {type(error).__name__}") from error
+
+
+def _load(name: str, path: str) -> ModuleType:
+    """The module, read anew: each endpoint has its own, so that two agencies' adapters never share a name."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up here
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+class _Python:
+    __slots__ = ("_adapter", "_who")
+
+    def __init__(self, endpoint: Endpoint, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self._who = f"The adapter of {endpoint.provider}"
+
+    async def call(self, call: Call) -> Answer:
+        try:
+            return self._answer(call, await self._ask(call))
+        except ProviderFault as fault:
+            fault.outgoing = call.raw
+            raise
+
+    async def close(self) -> None:
+        # A reload or a shutdown goes on, whatever an adapter does with its own.
+        with suppress(Exception, SystemExit):
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await self._adapter.close()
+
+    def _answer(self, call: Call, found: object) -> Answer:
+        try:
+            provided = orjson.dumps(found)
+        except orjson.JSONEncodeError as error:
+            detail = f"{self._who} answered with what cannot be written as JSON."
+            raise ProviderFault("provider.wrong_answer", detail, sent=True) from error
+        if len(provided) > MAX_ANSWER_BYTES:
+            detail = f"{self._who} answered with more than {MAX_ANSWER_BYTES} bytes."
+            raise ProviderFault("provider.wrong_answer", detail, sent=True)
+        try:
+            return Answer(parse(provided), call.raw, provided)
+        except Malformed as error:
+            detail = f"{self._who} answered with {error}."
+            raise ProviderFault("provider.wrong_answer", detail, sent=True, provided=provided) from error
+
+    async def _ask(self, call: Call) -> object:
+        request = Request(
+            exchange=call.exchange,
+            service=call.service,
+            consumer=call.consumer,
+            purpose=call.purpose,
+            case=call.case,
+            body=call.value,
+            idempotency_key=call.idempotency_key,
+            seconds=call.seconds,
+        )
+        try:
+            async with asyncio.timeout(call.seconds) as limit:
+                return await self._adapter.answer(request)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise ProviderFault("provider.timeout", f"{self._who} did not answer in time.", sent=True) from error
+            self._no(error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._no(error)  # the adapter's own, from something that it cancelled
+
+    def _no(self, error: BaseException) -> NoReturn:
+        """Everything that an adapter raises. Its text stays out of the fault: it may quote the request."""
+        match error:
+            case NotFound():
+                detail = f"{self._who} found no such record."
+                raise ProviderFault("provider.not_found", detail, sent=True, definite=True) from error
+            case TryLater():
+                detail = f"{self._who} asks to come back later."
+                wait = _wait(error.seconds)
+                raise ProviderFault("provider.unavailable", detail, sent=False, retry_after=wait) from error
+            case Broken():
+                detail = f"{self._who} says that its system failed or refused the call."
+                raise ProviderFault("provider.broken", detail, sent=True, definite=True) from error
+            case _:
+                detail = f"{self._who} failed with {type(error).__name__}."
+                raise ProviderFault("provider.broken", detail, sent=True) from error
+
+
+def _wait(seconds: object) -> float | None:
+    """What an adapter gave as seconds, if it is usable as such."""
+    return min(float(seconds), LONGEST_WAIT) if isinstance(seconds, int | float) and seconds >= 0 else None
