@@ -33,7 +33,10 @@ journal = typer.Typer(no_args_is_help=True, help="The journal of decisions and e
 app.add_typer(agreement, name="agreement")
 app.add_typer(journal, name="journal")
 
-Root = Annotated[Path | None, typer.Option("--root", help="The catalogue's folder [default: GATEWAY_CATALOGUE or .]")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="The catalogue's folder (default: GATEWAY_CATALOGUE, or the present folder)"),
+]
 
 
 @app.command()
@@ -100,10 +103,10 @@ def explain(  # noqa: PLR0913, PLR0917 - a call has this many facts
     client: Annotated[str | None, typer.Option(help="The system that asks, such as finance.local_tax.")] = None,
     purpose: Annotated[str | None, typer.Option(help="A code of schemas/common/purposes.yaml.")] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="A scope of the token [default: all of the system's].")
+        list[str] | None, typer.Option(help="A scope of the token (default: all that the system has).")
     ] = None,
     without: Annotated[list[Obligation] | None, typer.Option(help="What the call lacks.")] = None,
-    at: Annotated[datetime | None, typer.Option(help="A day or an instant [default: now].")] = None,
+    at: Annotated[datetime | None, typer.Option(help="A day or an instant (default: now).")] = None,
     who: Annotated[bool, typer.Option("--who", help="Print everyone who could call now.")] = False,
     root: Root = None,
 ) -> None:
@@ -162,7 +165,7 @@ def sign(  # noqa: PLR0917 - a signature has this many facts
     agency: Annotated[str, typer.Option(help="The party that signs.")],
     by: Annotated[str, typer.Option(help="The title of the signatory, as the agency's folder has it.")],
     key: Annotated[Path, typer.Option(help="The signatory's private key, a JWK file.")],
-    on: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day [default: today].")] = None,
+    on: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day (default: today).")] = None,
     root: Root = None,
 ) -> None:
     """Sign an agreement for one party; the signature is added to the file."""
@@ -180,7 +183,7 @@ def sign(  # noqa: PLR0917 - a signature has this many facts
 def show(
     exchange: Annotated[str | None, typer.Option(help="Only this exchange.")] = None,
     last: Annotated[int | None, typer.Option(help="Only so many, the latest.")] = None,
-    database: Annotated[str | None, typer.Option(help="[default: GATEWAY_DATABASE]")] = None,
+    database: Annotated[str | None, typer.Option(help="The database (default: GATEWAY_DATABASE).")] = None,
 ) -> None:
     """Print entries, one JSON line each, without their particulars."""
     kept = (each for each in _read(database, archive.entries) if exchange is None or exchange.encode() in each.entry)
@@ -190,7 +193,9 @@ def show(
 
 
 @journal.command("check")
-def check_journal(database: Annotated[str | None, typer.Option(help="[default: GATEWAY_DATABASE]")] = None) -> None:
+def check_journal(
+    database: Annotated[str | None, typer.Option(help="The database (default: GATEWAY_DATABASE).")] = None,
+) -> None:
     """Hold every entry against its hash and its number."""
     found = _read(database, archive.check)
     for fault in found.faults:

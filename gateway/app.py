@@ -85,7 +85,7 @@ class Gateway:
             upkeep = Upkeep(self.journal, self.periods, self.limits, self.meters)
             stack.push_async_callback(_cancelled, asyncio.create_task(upkeep.go_on(exchanges, lambda: self._catalogue)))
             stack.push_async_callback(self._drain)
-            self._tell_catalogue()
+            _show(self._catalogue, self.meters)
             log.info("started", public=public, operations=aside, catalogue=self._catalogue.digest[:16])
             yield Addresses(public, aside)
 
@@ -158,11 +158,6 @@ class Gateway:
         for whose, ratio in self.limits.taken().items():
             meters.quota.labels(*whose).set(ratio)
 
-    def _tell_catalogue(self) -> None:
-        self.meters.catalogue.clear()
-        self.meters.catalogue.labels(self._catalogue.digest[:16]).set(1)
-        self.meters.catalogue_loaded.set(time.time())
-
     async def _drain(self) -> None:
         """Not ready any more; closing the listener then gives what runs its time."""
         self._draining = True
@@ -194,6 +189,12 @@ def compose(settings: Settings, environment: Mapping[str, str]) -> Gateway:
     except (keys.BadKeys, StoreFailed, ValueError) as error:
         raise NotStarted(str(error)) from error
     return Gateway(settings, loaded.catalogue, keyring, driver)
+
+
+def _show(catalogue: Catalogue, meters: Meters) -> None:
+    meters.catalogue.clear()
+    meters.catalogue.labels(catalogue.digest[:16]).set(1)
+    meters.catalogue_loaded.set(time.time())
 
 
 async def _serve(stack: contextlib.AsyncExitStack, app: web.Application, listen: str, shutdown_seconds: float) -> str:

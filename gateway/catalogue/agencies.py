@@ -47,14 +47,12 @@ class Agencies:
     good: dict[AgencyId, Declared] = field(default_factory=dict)
     broken: set[AgencyId] = field(default_factory=set)
     """Described, and reported already: references to them are not reported again."""
+    systems: dict[SystemId, System] = field(default_factory=dict)
+    """Every system of the agencies that could be read."""
 
     def all(self) -> tuple[Agency, ...]:
         """Every agency that could be read."""
         return tuple(declared.agency for declared in self.good.values())
-
-    def systems(self) -> dict[SystemId, System]:
-        """Every system of the agencies that could be read."""
-        return {system.id: system for declared in self.good.values() for system in declared.agency.systems.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +87,7 @@ def agencies(reading: Reading, around: Surroundings) -> Agencies:
             reading.error(source.at("agency"), message, f"Write agency: {name}, or rename the folder.")
             continue
         found.good[name] = _Maker(reading, around, source, path.parent).declared(written)
+        found.systems.update(found.good[name].agency.systems)
     return found
 
 
@@ -103,8 +102,6 @@ class _Maker:
 
     def declared(self, written: manifests.Agency) -> Declared:
         name = AgencyId(written.agency)
-        if "en" not in written.title:
-            self.reading.error(self.source.at("title"), 'the title has no "en"', "Add the English title: en: …")
         endpoints, places = self._endpoints(name, written)
         systems = (self._system(name, short, system) for short, system in written.systems.items())
         agency = Agency(

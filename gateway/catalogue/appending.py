@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./ -]*[A-Za-z0-9]")
+_PLAIN = re.compile(r"[A-Za-z]([A-Za-z0-9_./ -]|:(?=[A-Za-z]))*[A-Za-z0-9]")
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off")
 _WIDTH = 110
 

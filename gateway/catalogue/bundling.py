@@ -82,7 +82,7 @@ class Schemas:
         try:
             return Shape(bundle)
         except BadSchema as error:
-            self._refuse(path, source.at(*_place(error.pointer)), f"is no valid JSON Schema: {error}", _CORRECT)
+            self._refuse(path, source.at(*_place(error.pointer)), _invalid(error), _CORRECT)
             return None
 
     def _refuse(self, path: Path, spot: Spot, message: str, remedy: str) -> None:
@@ -112,7 +112,7 @@ class Schemas:
         try:
             Shape(_without_references(source.value))
         except BadSchema as error:
-            self._refuse(path, source.at(*_place(error.pointer)), f"is no valid JSON Schema: {error}", _CORRECT)
+            self._refuse(path, source.at(*_place(error.pointer)), _invalid(error), _CORRECT)
 
     def _hold(self, path: Path, source: Source, place: Place, schema: Mapping[str, Any]) -> None:
         """What is refused whatever stands around it."""
@@ -152,6 +152,15 @@ class Schemas:
 
 
 _CORRECT = "Correct the schema at this place."
+
+
+def _invalid(error: BadSchema) -> str:
+    return f"is no valid JSON Schema at {error.pointer or 'its top'}: {error}"
+
+
+def member_names(schema: Mapping[str, Any]) -> frozenset[str]:
+    """The names of all members that a schema describes, for guesses at what was meant."""
+    return frozenset(name for _, inner in subschemas(schema) for name in inner.get("properties", {}))
 
 
 def _place(pointer: str) -> Place:

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from gateway.catalogue import manifests
 from gateway.catalogue.agencies import Agencies, Declared
 from gateway.catalogue.agreements import GROUP, Draft, resolved
+from gateway.catalogue.bundling import member_names
 from gateway.catalogue.keyfiles import BadKey
 from gateway.catalogue.reading import Place, Reading, Spot, near
 from gateway.catalogue.services import Services
@@ -45,18 +46,15 @@ class Shelf:
             self.reading.error(spot, f'unknown agency "{name}"', remedy)
         return known.get(AgencyId(name))
 
-    def system(self, name: str, spot: Spot) -> bool:
-        """Whether the system is known, or broken and reported elsewhere."""
+    def system(self, name: str, spot: Spot) -> None:
+        """Report a system that is not there; not one of an agency that was reported itself."""
         owner = agency_of(SystemId(name))
-        if owner in self.agencies.broken:
-            return True
-        known = self.agencies.systems()
-        if name not in known:
+        known = self.agencies.systems
+        if name not in known and owner not in self.agencies.broken:
             remedy = (
                 f"{near(name, known)}Describe it under systems in adapters/{owner}/agency.yaml, or correct the name."
             )
             self.reading.error(spot, f'unknown system "{name}"', remedy)
-        return name in known
 
     def purpose(self, code: str, spot: Spot) -> None:
         """Report a purpose that the code list does not have."""
@@ -91,7 +89,8 @@ def _mapping(shelf: Shelf, declared: Declared, number: int, service: Service) ->
         schema = service.request.schema if part == "request" else service.response.schema
         if not can_contain(schema, pointer):
             message = f"the {part} of {service.id} can have nothing at {pointer}"
-            remedy = f"Write a JSON Pointer to a member that its {part}.json describes."
+            meant = near(parts(pointer)[-1], member_names(schema)) if pointer else ""
+            remedy = f"{meant}Write a JSON Pointer to a member that its {part}.json describes."
             shelf.reading.error(declared.source.at(*place), message, remedy)
 
 
@@ -111,24 +110,28 @@ def _pointers(text: str) -> Iterator[str]:
             yield f"/{pointer}"
 
 
-def agreement(shelf: Shelf, draft: Draft) -> None:
-    """Everything about one agreement that needs more than its own file."""
+def agreement(shelf: Shelf, draft: Draft) -> bool:
+    """Everything about one agreement that needs more than its own file.
+
+    False where its grants lead nowhere, so that its decisions would only say so again.
+    """
     written, source = draft.written, draft.source
     for number, party in enumerate(written.parties):
         shelf.agency(party, source.at("parties", number))
         if party in written.parties[:number]:
             shelf.reading.error(source.at("parties", number), f"{party} stands twice", "Name each party once.")
-    _term(shelf, draft)
-    personal: set[AgencyId] = set()
-    for number, grant in enumerate(written.grants):
-        personal |= _Granted(shelf, draft, number, grant).held()
+    in_order = _term(shelf, draft)
+    grants = [_Granted(shelf, draft, number, grant) for number, grant in enumerate(written.grants)]
+    leads = [grant.leads() for grant in grants]
+    personal: set[AgencyId] = set().union(*(grant.protected() for grant in grants))
     if personal and written.legal_basis is None:
         remedy = "Name the law that permits it: legal_basis: …"
         shelf.reading.error(source.at("agreement"), "personal data is granted without a legal basis", remedy)
     _signatures(shelf, draft, personal)
+    return in_order and all(leads)
 
 
-def _term(shelf: Shelf, draft: Draft) -> None:
+def _term(shelf: Shelf, draft: Draft) -> bool:
     start, until = draft.written.valid.start, draft.written.valid.until
     spot = draft.source.at("valid", "until")
     if until < start:
@@ -139,6 +142,7 @@ def _term(shelf: Shelf, draft: Draft) -> None:
     elif until - shelf.today <= SOON:
         remedy = "Renew it in time; from the next day calls under it are refused with policy.expired."
         shelf.reading.warning(spot, f"the agreement expires on {until}", remedy)
+    return start <= until
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,23 +154,34 @@ class _Granted:
     number: int
     written: manifests.Grant
 
-    def held(self) -> set[AgencyId]:
-        """Check it. Gives the agencies that must sign: none where no personal data is granted."""
-        service = self.shelf.service(self.written.service, self._at("service"))
+    def leads(self) -> bool:
+        """Whether everything that it names exists and is provided; what does not is reported."""
+        before = self.shelf.reading.errors()
+        self.shelf.service(self.written.service, self._at("service"))
         self._provider()
-        consumers = self._consumers()
+        for number, consumer in enumerate(self.written.consumers):
+            self._consumer(consumer, self._at("consumers", number))
         for number, code in enumerate(self.written.purposes):
             self.shelf.purpose(code, self._at("purposes", number))
+        return self.shelf.reading.errors() == before
+
+    def protected(self) -> set[AgencyId]:
+        """Hold what is disclosed. Gives the agencies that must sign: none where no personal data is granted."""
+        service = self.shelf.services.good.get(ServiceId(self.written.service))
         if service is None:
             return set()
         self._disclose(service)
         if not service.personal_data:
             return set()
-        for number, agencies in consumers.items():
-            for agency in sorted(agencies - set(self.draft.written.parties)):
+        needed = {AgencyId(self.written.provider)}
+        parties = frozenset(map(AgencyId, self.draft.written.parties))
+        for number, consumer in enumerate(self.written.consumers):
+            agencies = {agency_of(system) for system in resolved(consumer, self.shelf.agencies.all())}
+            for agency in sorted(agencies & self.shelf.agencies.good.keys() - parties):
                 message = f"{agency} would get personal data and is no party of the agreement"
                 self._error(self._at("consumers", number), message, f"Add {agency} to parties and have it sign.")
-        return {AgencyId(self.written.provider)}.union(*consumers.values())
+            needed |= agencies & parties
+        return needed & parties
 
     def _at(self, *place: str | int) -> Spot:
         return self.draft.source.at("grants", self.number, *place)
@@ -185,27 +200,19 @@ class _Granted:
             remedy = f"{near(service, provider.endpoints)}Add an endpoint for it to adapters/{name}/agency.yaml."
             self._error(self._at("service"), f"{name} has no endpoint for {service}", remedy)
 
-    def _consumers(self) -> dict[int, set[AgencyId]]:
-        """The agencies behind each line of consumers that leads somewhere."""
-        found = {}
-        for number, consumer in enumerate(self.written.consumers):
-            spot = self._at("consumers", number)
-            if not consumer.startswith(GROUP):
-                if self.shelf.system(consumer, spot):
-                    found[number] = {agency_of(SystemId(consumer))}
-                    self._scope(SystemId(consumer), spot)
-                continue
-            group = consumer.removeprefix(GROUP)
-            known = {name for each in self.shelf.agencies.good.values() for name in each.agency.groups}
-            if group in known:
-                found[number] = {agency_of(system) for system in resolved(consumer, self.shelf.agencies.all())}
-            elif not self.shelf.agencies.broken:
-                remedy = f"{near(group, known)}List the group under groups in an agency.yaml, or correct the name."
-                self._error(spot, f'unknown group "{group}"', remedy)
-        return found
+    def _consumer(self, consumer: str, spot: Spot) -> None:
+        if not consumer.startswith(GROUP):
+            self.shelf.system(consumer, spot)
+            self._scope(SystemId(consumer), spot)
+            return
+        group = consumer.removeprefix(GROUP)
+        known = {name for agency in self.shelf.agencies.all() for name in agency.groups}
+        if group not in known and not self.shelf.agencies.broken:
+            remedy = f"{near(group, known)}List the group under groups in an agency.yaml, or correct the name."
+            self._error(spot, f'unknown group "{group}"', remedy)
 
     def _scope(self, name: SystemId, spot: Spot) -> None:
-        system = self.shelf.agencies.systems().get(name)
+        system = self.shelf.agencies.systems.get(name)
         if system is not None and self.written.scope is not None and self.written.scope not in system.scopes:
             remedy = f"Add it to the scopes of {name} in adapters/{system.agency}/agency.yaml, or take it out here."
             message = f'{name} can get no token with the scope "{self.written.scope}"'
@@ -219,10 +226,9 @@ class _Granted:
             return
         for number, pointer in enumerate(self.written.disclose):
             if not can_contain(service.response.schema, pointer):
-                last = parts(pointer)[-1]
-                names = service.response.schema.get("properties", {})
+                meant = near(parts(pointer)[-1], member_names(service.response.schema))
                 message = f"the response of {service.id} can have nothing at {pointer}"
-                remedy = f"{near(last, names)}Write a JSON Pointer to a member that its response.json describes."
+                remedy = f"{meant}Write a JSON Pointer to a member that its response.json describes."
                 self._error(self._at("disclose", number), message, remedy)
 
 
@@ -234,6 +240,7 @@ def _signatures(shelf: Shelf, draft: Draft, needed: set[AgencyId]) -> None:
         if signature.agency not in draft.written.parties:
             message = f"{signature.agency} signed and is no party of the agreement"
             shelf.reading.error(spot, message, "Remove the signature, or add the party.")
+            continue
         declared = shelf.agency(signature.agency, spot)
         if declared is None:
             continue

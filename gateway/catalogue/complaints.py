@@ -1,6 +1,9 @@
 """Holds a manifest against its form, and puts what is wrong with it into words with a line and a remedy."""
 
+import copy
+import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,17 +18,49 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def manifest(reading: Reading, path: Path, model: type[M]) -> tuple[M, Source] | None:
-    """The manifest and where its parts stand, or None after reporting everything that is wrong with it."""
+    """The manifest and where its parts stand, or None after reporting everything that is wrong with it.
+
+    Unknown keys alone do not end the reading, so that what else is wrong is found in the same run.
+    """
     source = reading.yaml(path)
     if source is None:
         return None
+    root, value = _form_of(model), source.value
+    read, details = _validated(model, value)
+    unknown = [detail for detail in details if detail["type"] == "extra_forbidden"]
+    if unknown:
+        for detail in unknown:
+            _report(reading, source, value, detail, root)
+        value, lines = _without(unknown, source, root)
+        source = replace(source, lines=lines)
+        read, details = _validated(model, value)
+    for detail in details:
+        _report(reading, source, value, detail, root)
+    return (read, source) if read is not None and source.sound else None
+
+
+def _validated(model: type[M], value: Any) -> tuple[M | None, list[ErrorDetails]]:
     try:
-        value = model.model_validate(source.value)
+        return model.model_validate(value), []
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            _report(reading, source, detail, _form_of(model))
-        return None
-    return (value, source) if source.sound else None
+        return None, error.errors(include_url=False)
+
+
+def _without(unknown: list[ErrorDetails], source: Source, root: Mapping[str, Any]) -> tuple[Any, Mapping[Place, int]]:
+    """The value without unknown keys; one that is nearly a known key is taken for it. With the lines of both."""
+    value = copy.deepcopy(source.value)
+    lines = dict(source.lines)
+    for detail in unknown:
+        place, _, _ = _follow(source.value, detail["loc"], root)
+        _, outer, members = _follow(value, place[:-1], root)
+        given = members.pop(place[-1])
+        meant = difflib.get_close_matches(str(place[-1]), sorted(outer.get("properties", {})), n=1)
+        if meant and meant[0] not in members:
+            members[meant[0]] = given
+            depth = len(place)
+            renamed = {(*place[:-1], meant[0], *each[depth:]): lines[each] for each in lines if each[:depth] == place}
+            lines.update(renamed)
+    return value, lines
 
 
 @cache
@@ -33,8 +68,8 @@ def _form_of(model: type[BaseModel]) -> Mapping[str, Any]:
     return form(next(kind for kind, each in FORMS.items() if each is model))
 
 
-def _report(reading: Reading, source: Source, detail: ErrorDetails, root: Mapping[str, Any]) -> None:
-    place, here, given = _follow(source.value, detail["loc"], root)
+def _report(reading: Reading, source: Source, value: Any, detail: ErrorDetails, root: Mapping[str, Any]) -> None:
+    place, here, given = _follow(value, detail["loc"], root)
     last = str(detail["loc"][-1]) if detail["loc"] else ""
     name = next((step for step in reversed(place) if isinstance(step, str)), "")
     spot = source.at(*place)
@@ -43,7 +78,7 @@ def _report(reading: Reading, source: Source, detail: ErrorDetails, root: Mappin
             wanted = _settled(here.get("properties", {}).get(last, {}), None, root)
             reading.error(spot, f'the required key "{last}" is missing', _remedy("Add it.", last, wanted))
         case "extra_forbidden":
-            outer = _follow(source.value, place[:-1], root)[1]
+            outer = _follow(value, place[:-1], root)[1]
             names = sorted(outer.get("properties", {}))
             reading.error(spot, f'unknown key "{last}"', f"{near(last, names)}Known here: {', '.join(names)}.")
         case "union_tag_invalid":
@@ -102,8 +137,9 @@ def _follow(value: Any, loc: tuple[int | str, ...], root: Mapping[str, Any]) -> 
         if isinstance(value, list) and isinstance(step, int) and step < len(value):
             inner = here.get("items", {})
         elif isinstance(value, dict) and step in value:
-            more = here.get("additionalProperties")
-            inner = here.get("properties", {}).get(step) or (more if isinstance(more, dict) else {})
+            open_ended = [here.get("additionalProperties"), *here.get("patternProperties", {}).values()]
+            more = next((each for each in open_ended if isinstance(each, dict)), {})
+            inner = here.get("properties", {}).get(step, more)
         else:
             continue
         value = value[step]
@@ -141,4 +177,6 @@ def _example(name: str, schema: Mapping[str, Any]) -> str:
 
 def _short(given: object) -> str:
     text = str(given)
+    if "://" in text and "@" in text:
+        return "…"  # a user's name and password may stand there
     return text if len(text) <= 80 else text[:77] + "..."

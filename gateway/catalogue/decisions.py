@@ -84,22 +84,27 @@ class Bench:
         return decide(catalogue, facts(test, catalogue.zone)).code
 
 
-def hold(shelf: Shelf, bench: Bench, draft: Draft, clouded: frozenset[tuple[str, str]]) -> None:
+def hold(shelf: Shelf, bench: Bench, draft: Draft, clouded: frozenset[tuple[str, str]] | None) -> None:
     """Run an agreement's tests, and look for lines that none of them needs.
 
-    ``clouded`` are providers and services whose grants could not all be read: nothing is decided about them.
+    ``clouded`` are providers and services whose grants could not all be read: nothing is decided about them,
+    and nothing at all where it is None.
     """
     if draft.tests_source is None:
         if not draft.tests_path.is_file():
             remedy = "Run gateway check --write, and read what it adds."
             shelf.reading.warning(draft.source.at("agreement"), "the agreement has no decision tests", remedy)
         return
-    told = [_told(shelf, bench, draft, number, clouded) for number in range(len(draft.tests))]
-    if all(told) and not any((grant.provider, grant.service) in clouded for grant in draft.written.grants):
+    telling = [_told(shelf, bench, draft, number, clouded) for number in range(len(draft.tests))]
+    if (
+        clouded is not None
+        and all(telling)
+        and not any((grant.provider, grant.service) in clouded for grant in draft.written.grants)
+    ):
         _unneeded(shelf, bench, draft)
 
 
-def _told(shelf: Shelf, bench: Bench, draft: Draft, number: int, clouded: frozenset[tuple[str, str]]) -> bool:
+def _told(shelf: Shelf, bench: Bench, draft: Draft, number: int, clouded: frozenset[tuple[str, str]] | None) -> bool:
     """Whether a test names what exists and gets its verdict; if not, that is reported."""
     source, test = draft.tests_source, draft.tests[number]
     assert source is not None  # noqa: S101 - a draft with tests has their source
@@ -114,7 +119,7 @@ def _told(shelf: Shelf, bench: Bench, draft: Draft, number: int, clouded: frozen
     elif test.code is not None and test.code not in CODES:
         remedy = f"{near(test.code, CODES)}Known codes: {', '.join(CODES)}."
         shelf.reading.error(source.at(number, "code"), f'no decision has the code "{test.code}"', remedy)
-    if len(shelf.reading.findings) > before or (test.provider, test.service) in clouded:
+    if len(shelf.reading.findings) > before or clouded is None or (test.provider, test.service) in clouded:
         return False
     code = bench.outcome(test)
     if code != test.code:

@@ -14,12 +14,16 @@ from gateway.catalogue.reading import Reading, Source, Spot
 
 _REQUIRED = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
 _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
-_EXAMPLE_REMEDY = "Use EC on P-256 or P-384, Ed25519, or RSA of 2048 bits or more."
+STRONG = "Use EC on P-256 or P-384, Ed25519, or RSA of 2048 bits or more."
 MIN_RSA_BITS = 2048
 
 
 class BadKey(ValueError):
     """The JWK is none that the gateway takes. The message says why, never with the key's value."""
+
+    def __init__(self, message: str, remedy: str = STRONG) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 def thumbprint(jwk: Mapping[str, object]) -> str:
@@ -54,15 +58,15 @@ def algorithms(jwk: Mapping[str, object]) -> tuple[str, ...]:
 def hold(jwk: Mapping[str, object]) -> None:
     """Refuse a public key that the gateway does not take. Raises BadKey."""
     if any(name in jwk for name in _PRIVATE) and jwk.get("kty") != "oct":
-        raise BadKey("the key has private parts; it must be replaced, whoever saw this file can sign with it")
+        raise BadKey("the key has private parts", "Make a new key pair, and put only its public part here.")
     allowed = algorithms(jwk)
     name = thumbprint(jwk)
     if jwk.get("kid") != name:
-        raise BadKey(f'its "kid" is not its thumbprint {name} (RFC 7638)')
+        raise BadKey('its "kid" is not its thumbprint (RFC 7638)', f'Write "kid": "{name}".')
     if jwk.get("alg") not in allowed:
-        raise BadKey(f'its "alg" must be {" or ".join(allowed)}')
+        raise BadKey('its "alg" is not one of its type', f'Write "alg": "{allowed[-1]}".')
     if jwk.get("use", "sig") != "sig":
-        raise BadKey('its "use" is not sig')
+        raise BadKey('its "use" is not sig', "Use another key for signatures than for encryption.")
     try:
         jwt.PyJWK.from_dict(dict(jwk))
     except (jwt.PyJWTError, ValueError, TypeError) as error:
@@ -124,6 +128,6 @@ class KeyFiles:
             try:
                 hold(jwk if isinstance(jwk, dict) else {})
             except BadKey as error:
-                self.reading.error(source.at("keys", number), str(error), _EXAMPLE_REMEDY)
+                self.reading.error(source.at("keys", number), str(error), error.remedy)
                 good = False
         return tuple(keys) if good else None

@@ -24,6 +24,7 @@ from gateway.catalogue.notation import (
     ServiceName,
     SystemName,
     Text,
+    Title,
     Word,
 )
 
@@ -236,7 +237,7 @@ class Agency(Manifest):
     """A member organisation: who it is, its systems and keys, what it provides."""
 
     agency: AgencyName = Field(description="Its name, as its folder says it.")
-    title: dict[Annotated[str, Field(pattern="^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")], Text] = Field(
+    title: Title = Field(
         description="Its name for people, by language; en is needed.", examples=["{en: Ministry of Interior}"]
     )
     kind: Literal["gov", "local", "soe", "private"] = Field(

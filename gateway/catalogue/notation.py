@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from gateway.core.model import Obligation, Rate
@@ -106,6 +106,12 @@ def _obligation(value: Any) -> Obligation:
     raise _wrong("is nothing that an agreement can require", "Write case or user.")
 
 
+def _with_english(title: dict[str, str]) -> dict[str, str]:
+    if "en" not in title:
+        raise _wrong('the title has no "en"', "Add the English title: en: …")
+    return title
+
+
 def _as(schema_type: str, **more: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": schema_type, **more})
 
@@ -146,6 +152,11 @@ AgreementName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
 Scope = Annotated[str, Field(pattern="^[a-z][a-z0-9_.:-]{0,63}$", examples=["population:read"])]
 PointerText = Annotated[str, Field(pattern="^(/([^~/]|~[01])*)*$", max_length=512, examples=["/name/family"])]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
+Title = Annotated[
+    dict[Annotated[str, Field(pattern="^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")], Text],
+    AfterValidator(_with_english),
+    Field(json_schema_extra={"required": ["en"]}),
+]
 KeyFile = Annotated[str, Field(pattern=rf"^{_WORD}\.{_WORD}$", examples=["interior.civil_registry"])]
 Keys = Annotated[
     str,

@@ -73,6 +73,10 @@ class Reading:
     files: dict[str, bytes] = field(default_factory=dict)
     """What the digest covers, by a name that is the same wherever the folders lie."""
 
+    def errors(self) -> int:
+        """How many mistakes were reported so far."""
+        return sum(each.level == "error" for each in self.findings)
+
     def error(self, spot: Spot, message: str, remedy: str) -> None:
         """Report a mistake."""
         self.findings.append(Finding("error", spot.file, spot.line, message, remedy))
@@ -127,6 +131,8 @@ class Reading:
                 return None
             tree = _Tree(self, spot.file)
             value = tree.value(node, ())
+            if tree.anchors:
+                return None
         except MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             self.error(Spot(spot.file, line), f"is no YAML: {error.problem}", "Correct the line or the one above it.")
@@ -175,13 +181,13 @@ class _Tree:
         self.file = file
         self.lines: dict[Place, int] = {}
         self.sound = True
-        self._anchors: set[str] = set()
+        self.anchors: set[str] = set()
 
     def value(self, node: Node, place: Place) -> Any:
         self.lines.setdefault(place, node.start_mark.line + 1)
         if node.anchor is not None:
-            if node.anchor not in self._anchors:
-                self._anchors.add(node.anchor)
+            if node.anchor not in self.anchors:
+                self.anchors.add(node.anchor)
                 self._refuse(node, f'the anchor "&{node.anchor}" is not taken', "Write the value out at each place.")
             return None
         if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.catalogue import manifests
-from gateway.catalogue.bundling import Schemas
+from gateway.catalogue.bundling import Schemas, member_names
 from gateway.catalogue.complaints import manifest
-from gateway.catalogue.reading import Reading, Source, Spot
-from gateway.core.minimise import can_contain
+from gateway.catalogue.reading import Reading, Source, Spot, near
+from gateway.core.minimise import can_contain, parts
 from gateway.core.model import Effect, Kind, Pointer, Service, ServiceId, Visibility
 from gateway.core.shape import Shape
 
@@ -123,7 +123,8 @@ def _subjects(reading: Reading, written: manifests.Service, source: Source, shap
         for number, pointer in enumerate(pointers[part]):
             if shape is not None and not can_contain(shape.schema, pointer):
                 message = f"the {part} can have nothing at {pointer}"
-                remedy = f"Write a JSON Pointer to a member that {part}.json describes."
+                meant = near(parts(pointer)[-1], member_names(shape.schema)) if pointer else ""
+                remedy = f"{meant}Write a JSON Pointer to a member that {part}.json describes."
                 reading.error(source.at("subjects", part, number), message, remedy)
 
 
@@ -146,8 +147,8 @@ def _examples(reading: Reading, place: Path, shapes: dict[str, Shape | None]) ->
             reading.error(spot, message, f"Correct the example, {part}.json, or the verdict in the file's name.")
     for part, verdict in (("request", "pass"), ("request", "fail"), ("response", "pass")):
         if (part, verdict) not in verdicts:
-            spot = Spot(reading.name(place / "examples" / f"{part}.*.{verdict}.json"), 1)
-            remedy = f"Add one, such as {part}.plain.{verdict}.json."
+            spot = Spot(reading.name(place / "service.yaml"), 1)
+            remedy = f"Add one beside it, such as examples/{part}.plain.{verdict}.json."
             reading.error(spot, f"no example of a {part} that must {verdict}", remedy)
 
 

@@ -11,7 +11,7 @@ from gateway.catalogue.agreements import Draft, Drafts
 from gateway.catalogue.derived import stale
 from gateway.catalogue.keyfiles import KeyFiles
 from gateway.catalogue.reading import Finding, Reading
-from gateway.core.model import Catalogue, catalogue
+from gateway.core.model import AgreementId, Catalogue, SystemId, agency_of, catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,7 @@ def load(
     found = agreements.drafts(reading)
     shelf = checks.Shelf(reading, said, who, instance, today)
     checks.endpoints(shelf)
-    for draft in found.good.values():
-        checks.agreement(shelf, draft)
+    leading = {draft.name for draft in found.good.values() if checks.agreement(shelf, draft)}
     whole = catalogue(
         instance=instance,
         zone=zone,
@@ -60,10 +59,10 @@ def load(
         purposes=said.purposes or {},
     )
     if not found.broken:
-        clouded = _clouded(shelf, found)
+        clouded = _clouded(shelf, found, leading)
         bench = decisions.Bench(whole, decisions.lifted(whole))
         for draft in found.good.values():
-            decisions.hold(shelf, bench, draft, clouded)
+            decisions.hold(shelf, bench, draft, clouded if draft.name in leading else None)
     findings = ordered([*reading.findings, *(stale(root) if derived else ())])
     sound = not any(each.level == "error" for each in findings)
     return Loaded(whole if sound else None, findings, tuple(found.good.values()))
@@ -74,15 +73,20 @@ def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
     return tuple(dict.fromkeys(sorted(findings, key=lambda each: (each.file, each.line, each.level, each.message))))
 
 
-def _clouded(shelf: checks.Shelf, found: Drafts) -> frozenset[tuple[str, str]]:
+def _clouded(shelf: checks.Shelf, found: Drafts, leading: set[AgreementId]) -> frozenset[tuple[str, str]]:
     """Providers and services whose decisions would only repeat what was reported already."""
-    wrong = {each.file for each in shelf.reading.findings if each.level == "error"}
     return frozenset(
         (grant.provider, grant.service)
         for draft in found.good.values()
         for grant in draft.written.grants
-        if draft.source.file in wrong
-        or grant.provider not in shelf.agencies.good
-        or grant.service not in shelf.services.good
-        or shelf.agencies.broken
+        if draft.name not in leading
+        or grant.provider in shelf.agencies.broken
+        or grant.service in shelf.services.broken
+        or any(_touches(consumer, shelf) for consumer in grant.consumers)
     )
+
+
+def _touches(consumer: str, shelf: checks.Shelf) -> bool:
+    """Whether an agency that could not be read may stand behind the consumer."""
+    broken = shelf.agencies.broken
+    return bool(broken) and (consumer.startswith(agreements.GROUP) or agency_of(SystemId(consumer)) in broken)

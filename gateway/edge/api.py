@@ -13,7 +13,7 @@ from gateway.core.identity import single
 from gateway.core.model import Catalogue, SystemId
 from gateway.core.refusal import TABLE, Refusal
 from gateway.edge import problem
-from gateway.edge.body import expect_nothing
+from gateway.edge.body import dismiss, expect_nothing
 from gateway.edge.evidence import new_id
 from gateway.edge.exchange import Exchanges
 from gateway.edge.identity import Identity
@@ -63,7 +63,7 @@ def routes(
         web.route("*", EXCHANGE, _refusing(wrong_method, catalogue, issuer), expect_handler=expect_nothing),
         web.get("/v1/catalogue", known(listing)),
         web.get("/openapi.json", known(described)),
-        web.get(REFUSALS, refusals),
+        web.get(REFUSALS, _refusing(refusals, catalogue, issuer)),
         web.route("*", "/{anything:.*}", _refusing(unknown, catalogue, issuer), expect_handler=expect_nothing),
     )
 
@@ -73,14 +73,14 @@ def _refusing(handler: Handler, catalogue: Callable[[], Catalogue], issuer: str)
 
     async def answered(request: web.Request) -> web.Response:
         try:
-            return await handler(request)
+            answer = await handler(request)
         except Refusal as refusal:
             exchange = new_id()
             answer = problem.response(refusal, problem.document(refusal, exchange, catalogue(), issuer + REFUSALS))
             answer.headers["Exchange-Id"] = exchange
-            if not request.content.is_eof():
-                answer.force_close()
-            return answer
+        if not request.content.is_eof():
+            await dismiss(request, answer)
+        return answer
 
     return answered
 

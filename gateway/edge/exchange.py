@@ -99,7 +99,10 @@ class Exchanges:
         finally:
             self.in_progress -= 1
         self._count(trail, released)
-        return _response(request, trail, released)
+        answer = _response(trail, released)
+        if not request.content.is_eof():
+            await body.dismiss(request, answer)
+        return answer
 
     def _begin(self, request: web.Request) -> Trail:
         exchange = new_id()
@@ -193,7 +196,8 @@ class Exchanges:
             )
         except ProviderFault as fault:
             trail.provided = fault.provided or None
-            trail.sent = ask.raw if fault.sent else None
+            never_left = fault.unheard and not fault.sent
+            trail.sent = None if never_left else fault.outgoing or None
             raise
         finally:
             trail.provider_seconds = time.monotonic() - begun
@@ -324,7 +328,7 @@ def _labels(trail: Trail) -> tuple[str, str]:
     return UNKNOWN, UNKNOWN
 
 
-def _response(request: web.Request, trail: Trail, released: Released) -> web.Response:
+def _response(trail: Trail, released: Released) -> web.Response:
     if released.refusal:
         answer = problem.response(released.refusal, released.body)
     else:
@@ -335,6 +339,4 @@ def _response(request: web.Request, trail: Trail, released: Released) -> web.Res
         answer.headers["Exchange-Entry"] = str(trail.stamp)
     if released.replayed:
         answer.headers["Exchange-Replayed"] = "?1"
-    if trail.received is None and not request.content.is_eof():
-        answer.force_close()  # a body may be coming that nobody will read
     return answer

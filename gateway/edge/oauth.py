@@ -15,6 +15,7 @@ from aiohttp import web
 from gateway.core.identity import ALGORITHMS
 from gateway.core.model import Catalogue
 from gateway.core.refusal import Refusal
+from gateway.edge.body import dismiss
 from gateway.edge.identity import Client, Identity, token_endpoint
 from gateway.edge.keys import Keyring
 
@@ -113,7 +114,10 @@ class _Desk:
             issued = await self._issued(form)
         except _Denied as denied:
             self._around.events.token(denied.error)
-            return _answer(denied)
+            answer = _answer(denied)
+            if not request.content.is_eof():
+                await dismiss(request, answer)
+            return answer
         self._around.events.token("issued")
         return web.Response(body=orjson.dumps(issued), content_type="application/json", headers=_NOT_STORED)
 
@@ -226,6 +230,4 @@ def _answer(denied: _Denied) -> web.Response:
     )
     if denied.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(denied.retry_after))
-    if denied.status in (408, 413):
-        response.force_close()  # the rest of the body is not waited for
     return response

@@ -52,7 +52,7 @@ def _contact(refusal: Refusal, catalogue: Catalogue) -> Mapping[str, str] | None
 
 
 def response(refusal: Refusal, body: bytes) -> web.Response:
-    """The HTTP answer. It closes the connection where a body may still be coming that nobody will read."""
+    """The HTTP answer."""
     answer = web.Response(body=body, status=refusal.kind.status, content_type=MEDIA)
     answer.headers["Cache-Control"] = "no-store"
     if refusal.retry_after is not None:
@@ -60,4 +60,6 @@ def response(refusal: Refusal, body: bytes) -> web.Response:
     if refusal.kind.status == web.HTTPUnauthorized.status_code:
         error = "" if refusal.code == "identity.missing" else ', error="invalid_token"'
         answer.headers["WWW-Authenticate"] = f'Bearer realm="gateway"{error}'
+    if refusal.code == "request.method":
+        answer.headers["Allow"] = "POST"  # exchanges are the only addresses that refuse a method
     return answer

@@ -98,10 +98,11 @@ class Meters:
         self.child(self.tokens, outcome).inc()
 
     def keys(self, address: str, outcome: str) -> None:
-        """Somebody's JWKS was fetched, or not."""
-        self.child(self.jwks, outcome).inc()
-        if outcome != "fetched":
-            log.warning("jwks_not_fetched", address=address, outcome=outcome)
+        """Somebody's JWKS was fetched; or not, and ``outcome`` says why."""
+        fetched = outcome == "fetched"
+        self.child(self.jwks, "fetched" if fetched else "failed").inc()
+        if not fetched:
+            log.warning("jwks_not_fetched", address=address, why=outcome)
 
 
 def configure_logging(level: str = "INFO") -> None:
@@ -120,3 +121,12 @@ def configure_logging(level: str = "INFO") -> None:
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True
     )
+    logging.getLogger("aiohttp.server").addFilter(unquoted)
+
+
+def unquoted(record: logging.LogRecord) -> bool:
+    """Keep the kind of an error and drop its words: aiohttp's quote the bytes of a broken request, a body's too."""
+    if record.exc_info and record.exc_info[0]:
+        record.msg = f"{record.msg}: {record.exc_info[0].__name__}"
+        record.exc_info = None
+    return True

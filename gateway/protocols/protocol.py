@@ -77,7 +77,7 @@ class ProviderFault(Exception):
         self.provided = provided
         """What came back, for its digest."""
         self.outgoing = b""
-        """What left towards the provider, for its digest: set before the fault leaves ``Provider.call``."""
+        """What left towards the provider, or was about to, for its digest; set by ``Provider.call``."""
 
 
 class Provider(Protocol):

@@ -107,7 +107,7 @@ class _Python:
             consumer=call.consumer,
             purpose=call.purpose,
             case=call.case,
-            body=call.value,
+            body=orjson.loads(call.raw),  # its own copy: what an adapter changes must not reach the journal
             idempotency_key=call.idempotency_key,
             seconds=call.seconds,
         )

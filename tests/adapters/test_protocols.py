@@ -60,9 +60,9 @@ async def fault(provider: Provider, asked: Call) -> ProviderFault:
 
 
 async def test_an_answer(provider: Provider) -> None:
-    """The answer comes parsed, beside the bytes of both directions."""
-    answer = await provider.call(call("Vann"))
-    assert answer.value == {"found": "Vann"}
+    """The answer comes parsed, beside the bytes of both directions; whatever a provider does, the call stays."""
+    answer = await provider.call(asked := call("Vann"))
+    assert (answer.value, asked) == ({"found": "Vann"}, call("Vann"))
     assert answer.sent == call("Vann").raw
     assert orjson.loads(answer.provided) == answer.value
 

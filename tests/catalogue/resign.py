@@ -1,4 +1,4 @@
-"""Signs the agreements of test catalogues anew, for both pretend ministries: ``python -m tests.catalogue.resign FILE …``."""
+"""Signs agreements of test catalogues anew for both pretend ministries: ``python -m tests.catalogue.resign FILE …``."""
 
 import json
 import re

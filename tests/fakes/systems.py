@@ -269,7 +269,8 @@ class Found:
 
 class Registry(Adapter):
     async def answer(self, request: Request) -> object:
-        match request.body["ask"]:
+        ask = request.body.pop("ask")
+        match ask:
             case "not_found": raise NotFound
             case "later": raise TryLater(7)
             case "soon": raise TryLater
@@ -284,7 +285,7 @@ class Registry(Adapter):
             case "big_number": return 2 ** 60
             case "seen": return {"seen": [request.exchange, request.service, request.consumer, request.purpose,
                                           request.case, request.idempotency_key]}
-        return Found(request.body["ask"])
+        return Found(ask)
 
 class Failing(Adapter):
     def __init__(self) -> None:

@@ -1,6 +1,8 @@
+"""The pretend finance ministry's own adapter."""
+
 from gateway.adapter import Adapter, Request
 
 
 class Ledger(Adapter):
     async def answer(self, request: Request) -> object:
-        return {"number": "R-1"}
+        return {"number": f"R-{request.body['account']}"}

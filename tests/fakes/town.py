@@ -1,0 +1,268 @@
+"""A small town of agencies around a running gateway, with a provider that does as it is told."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import orjson
+from aiohttp import web
+
+from gateway.app import Addresses, Gateway
+from gateway.edge import archive
+from gateway.edge.exchange import Exchanges
+from gateway.edge.identity import Identity
+from gateway.edge.keys import Keyring
+from gateway.edge.providers import Providers
+from gateway.edge.store import SqliteDriver
+from gateway.edge.upkeep import Upkeep
+from gateway.settings import Settings
+from tests.fakes import idp
+from tests.fakes.parties import (
+    CHANGE,
+    CHANGED,
+    ISSUER,
+    LOOK_UP,
+    PARTIES,
+    PROTECTED,
+    PURPOSE,
+    RECORD,
+    USUAL,
+    Terms,
+    catalogue_of,
+)
+from tests.fakes.systems import Seen
+from tests.fakes.valve import Valve
+
+Reaction = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def answers(value: Any, status: int = 200, **headers: str) -> Reaction:
+    """Give that as JSON."""
+
+    async def react(_: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response(value, status=status, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+    return react
+
+
+def after(event: asyncio.Event, then: Reaction) -> Reaction:
+    """Wait first."""
+
+    async def react(request: web.BaseRequest) -> web.StreamResponse:
+        await event.wait()
+        return await then(request)
+
+    return react
+
+
+async def never(_: web.BaseRequest) -> web.StreamResponse:
+    """Be silent."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def cuts(request: web.BaseRequest) -> web.StreamResponse:
+    """Break the connection off, having read everything."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def usual(request: web.BaseRequest) -> web.StreamResponse:
+    """What a good register answers."""
+    held = {LOOK_UP: RECORD, CHANGE: CHANGED, PROTECTED: {"office": "Court 4"}}
+    return web.json_response(held[request.path.removeprefix("/")])
+
+
+class Office:
+    """The interior ministry's system: an HTTP server that answers as it was told last."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.seen: list[Seen] = []
+        self.react: Reaction = usual
+        self.arrived = asyncio.Semaphore(0)
+        """Released by each request: acquire it to wait for the next."""
+        self._runner: web.ServerRunner | None = None
+
+    async def open(self) -> None:
+        """Listen; on the same port as before."""
+        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.01)
+        await self._runner.setup()
+        port = int(self.url.rpartition(":")[2] or 0)
+        await web.TCPSite(self._runner, "127.0.0.1", port, reuse_address=True).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def shut(self) -> None:
+        """Connections are refused from now on."""
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.seen.append(Seen(request.method, request.raw_path, request.headers, await request.read()))
+        self.arrived.release()
+        return await self.react(request)
+
+
+class Watched(Gateway):
+    """A gateway whose exchanges can be reached."""
+
+    exchanges: Exchanges
+
+    def _exchanges(self, identity: Identity, providers: Providers) -> Exchanges:
+        self.exchanges = super()._exchanges(identity, providers)
+        return self.exchanges
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer; ``body`` is its JSON, or None where it is none."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A journal entry as an auditor reads it."""
+
+    facts: Mapping[str, Any]
+    particulars: Mapping[str, Any]
+    kept: archive.Kept
+
+
+class Town:
+    """Everything that a test may touch."""
+
+    def __init__(
+        self,
+        folder: Path,
+        office: Office,
+        keyring: Keyring,
+        keys: Mapping[str, idp.Key],
+        session: aiohttp.ClientSession,
+    ) -> None:
+        self.database = folder / "gateway.sqlite3"
+        self.office = office
+        self.keys = keys
+        self._keyring = keyring
+        self._session = session
+        self._tokens: dict[tuple[str, str | None], str] = {}
+        self.gateway: Watched
+        self.valve: Valve
+        self.at: Addresses
+
+    @asynccontextmanager
+    async def running(self, terms: Terms = USUAL, **settings: Any) -> AsyncIterator[None]:
+        """The gateway up, on this town's database."""
+        chosen = Settings(
+            issuer=ISSUER,
+            database=f"sqlite:///{self.database}",
+            listen="127.0.0.1:0",
+            operations_listen="127.0.0.1:0",
+            shutdown_seconds=0,
+            **settings,
+        )
+        self.valve = Valve(SqliteDriver(self.database, chosen.instance))
+        self.gateway = Watched(chosen, catalogue_of(self.office.url, self.keys, terms), self._keyring, self.valve)
+        async with self.gateway.running() as self.at:
+            yield
+
+    def agree(self, terms: Terms) -> None:
+        """Another catalogue from now on; the endpoints' own terms stay."""
+        self.gateway._catalogue = catalogue_of(self.office.url, self.keys, terms)
+
+    async def upkeep(self, *, minute: bool = False) -> None:
+        """What the gateway does every few seconds, or every minute, now."""
+        of = self.gateway
+        upkeep = Upkeep(of.journal, of.periods, of.limits, of.meters)
+        await (upkeep.minute(of.exchanges, of.catalogue) if minute else upkeep.round(of.catalogue))
+
+    async def token(self, system: str, scope: str | None = None) -> str:
+        """An access token from the gateway's token endpoint."""
+        if (system, scope) not in self._tokens:
+            now = time.time()
+            said = idp.assertion_claims(system, aud=ISSUER, jti=str(uuid4()), iat=now, exp=now + 60)
+            form = {
+                "grant_type": "client_credentials",
+                "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                "client_assertion": self.keys[system].sign(said),
+                **({"scope": scope} if scope else {}),
+            }
+            async with self._session.post(f"{self.at.public}/oauth/token", data=form) as answer:
+                self._tokens[system, scope] = (await answer.json())["access_token"]
+        return self._tokens[system, scope]
+
+    def crafted(self, system: str, **changes: Any) -> str:
+        """An access token with the gateway's own signature that says whatever the test wants."""
+        said = idp.access_claims(
+            iss=ISSUER,
+            sub=system,
+            client_id=system,
+            client_key=self.keys[system].thumbprint,
+            iat=time.time() - 700,
+            exp=time.time() + 60,
+        )
+        return self._keyring.signing.jwt({**said, **changes}, "at+jwt")
+
+    async def call(
+        self, system: str | None, service: str, body: Any, *, agency: str = "interior", **headers: str | None
+    ) -> Reply:
+        """One exchange; ``exchange_case="A 1"`` sends that header, None takes a usual one away, bytes go as they are."""
+        raw = body if isinstance(body, bytes) else orjson.dumps(body)
+        usual_ones = {"content_type": "application/json", "exchange_purpose": PURPOSE}
+        if system is not None and "authorization" not in headers:
+            usual_ones["authorization"] = f"Bearer {await self.token(system)}"
+        given = {k.replace("_", "-"): v for k, v in {**usual_ones, **headers}.items() if v is not None}
+        return await self.ask("POST", f"/v1/exchange/{agency}/{service}", given, raw)
+
+    async def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None, raw: bytes = b"") -> Reply:
+        """Any request to the public listener."""
+        url = path if path.startswith("http") else self.at.public + path
+        plain = {"skip_auto_headers": ("Content-Type", "User-Agent", "Accept", "Accept-Encoding")}
+        async with self._session.request(method, url, headers=headers, data=raw or None, **plain) as answer:  # type: ignore[arg-type] # a mapping of one keyword
+            got = await answer.read()
+            body = orjson.loads(got) if "json" in answer.content_type else None
+            return Reply(answer.status, answer.headers.copy(), body, got)
+
+    async def metrics(self) -> Mapping[str, float]:
+        """Every sample of the operations listener, by its name and labels as they are written."""
+        text = (await self.ask("GET", f"{self.at.operations}/metrics")).raw.decode()
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    def entries(self, exchange: str | None = None) -> list[Entry]:
+        """The journal, or what it has of one exchange."""
+        read = [
+            Entry(orjson.loads(kept.entry), orjson.loads(kept.particulars or b"{}"), kept)
+            for kept in archive.entries(self.database)
+        ]
+        return [entry for entry in read if exchange in (None, entry.facts.get("exchange"))]
+
+
+@asynccontextmanager
+async def founded(folder: Path) -> AsyncIterator[Town]:
+    """A town whose gateway is not up yet."""
+    office = Office()
+    keys = {name: idp.key() for name in PARTIES}
+    async with AsyncExitStack() as stack:
+        await office.open()
+        stack.push_async_callback(office.shut)
+        connector = aiohttp.TCPConnector(limit=0)
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        yield Town(folder, office, keyring=idp.keyring(folder / "keys"), keys=keys, session=session)
+
+
+@asynccontextmanager
+async def opened(folder: Path, terms: Terms = USUAL, **settings: Any) -> AsyncIterator[Town]:
+    """A town with its gateway up."""
+    async with founded(folder) as town, town.running(terms, **settings):
+        yield town

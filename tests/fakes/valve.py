@@ -1,0 +1,63 @@
+"""A database behind a valve: the real one, made to fail, to wait or to be early when a test asks for it."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from gateway.edge.store import Driver, Plan, Rows, Statement, StoreFailed
+
+T = TypeVar("T")
+
+
+class Valve:
+    """The real database, which fails, waits with its commits, makes mistakes, or lives in the future when told to."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.failing = False
+        self.mistakes = 0
+        """So many transactions end in an error that nobody foresaw."""
+        self.ahead = 0.0
+        """Seconds by which the database's clock is fast."""
+        self.gate = threading.Event()
+        """Closed, transactions stop between their last statement and their commit."""
+        self.gate.set()
+        self.holding = asyncio.Event()
+
+    async def transact(self, plan: Callable[[], Plan[T]]) -> T:
+        if self.failing:
+            raise StoreFailed("disk I/O error")
+        if self.mistakes:
+            self.mistakes -= 1
+            raise LookupError("a mistake in the gateway's own code")
+        loop = asyncio.get_running_loop()
+
+        def held() -> Plan[T]:
+            result = yield from _fast(plan(), self.ahead)
+            if not self.gate.is_set():
+                loop.call_soon_threadsafe(self.holding.set)
+                self.gate.wait(10)
+            return result
+
+        return await self._driver.transact(held)
+
+    async def close(self) -> None:
+        self.gate.set()
+        await self._driver.close()
+
+
+def _fast(plan: Plan[T], seconds: float) -> Plan[T]:
+    """The same plan under a clock that is fast."""
+
+    def spelled(statement: Statement) -> Statement:
+        return statement[0].replace("{now}", f"({{now}} + {seconds})"), statement[1]
+
+    try:
+        statement = next(plan)
+        while True:
+            rows: Rows = yield spelled(statement)
+            statement = plan.send(rows)
+    except StopIteration as end:
+        result: T = end.value
+        return result
