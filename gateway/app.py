@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import ssl
 import time
@@ -87,6 +88,8 @@ class Gateway:
             stack.push_async_callback(self._drain)
             _show(self._catalogue, self.meters)
             log.info("started", public=public, operations=aside, catalogue=self._catalogue.digest[:16])
+            gc.collect()
+            gc.freeze()  # what lives as long as the process need not be looked through again and again
             yield Addresses(public, aside)
 
     async def _open_journal(self, stack: contextlib.AsyncExitStack) -> None:

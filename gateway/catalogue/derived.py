@@ -1,20 +1,23 @@
-"""Files that are made of the program and kept beside it: the JSON Schemas by which editors complete manifests."""
+"""Files that are made of the program and kept beside it: JSON Schemas for editors, the page on refusals."""
 
 import json
 from pathlib import Path
 
 from gateway.catalogue.manifests import FORMS, form
 from gateway.catalogue.reading import Finding
+from gateway.catalogue.refusal_page import markdown
 
 FOLDER = "docs/reference/manifests"
+REFUSALS = "docs/reference/refusals.md"
 
 
 def files() -> dict[str, str]:
     """The text of every derived file, by its path below the root."""
-    return {
+    schemas = {
         f"{FOLDER}/{kind}.schema.json": json.dumps(form(kind), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
         for kind in FORMS
     }
+    return {**schemas, REFUSALS: markdown()}
 
 
 def stale(root: Path) -> tuple[Finding, ...]:

@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
-import rfc8785
 
 SALT_BYTES = 16
 SALTS_BYTES = 4 * SALT_BYTES
@@ -144,9 +143,14 @@ def faults(writer: int, n: int, kept: tuple[bytes, bytes, bytes | None]) -> tupl
     return tuple(found)
 
 
-def pseudonym(key: bytes, identifier: Any) -> str:
-    """A person in the journal: HMAC-SHA-256 over the RFC 8785 form of the identifier, under the period's key."""
-    return hmac.new(key, rfc8785.dumps(identifier), hashlib.sha256).hexdigest()
+def canonical(identifier: Any) -> bytes:
+    """One spelling of an identifier for pseudonyms: members sorted, no spaces. The gateway alone computes it."""
+    return orjson.dumps(identifier, option=orjson.OPT_SORT_KEYS)
+
+
+def pseudonym(key: bytes, spelled: bytes) -> str:
+    """A person in the journal: HMAC-SHA-256 over the canonical identifier, under the period's key."""
+    return hmac.digest(key, spelled, "sha256").hex()
 
 
 def values_at(value: Any, tokens: tuple[str, ...]) -> Iterable[Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,13 +59,13 @@ def address(agency: str, service: str) -> tuple[AgencyId, ServiceId]:
     return AgencyId(agency), ServiceId(service)
 
 
-def once(names: Iterable[str]) -> None:
+def once(names: Sequence[bytes]) -> None:
     """Refuse a header of ONCE that comes twice; ``names`` are lower case, as often as they were sent."""
-    seen = set()
-    for name in names:
-        if name in seen and name in ONCE:
+    if len(set(names)) == len(names):
+        return
+    for name in ONCE:
+        if names.count(name.encode()) > 1:
             raise Refusal("request.malformed", f"The header {name} was sent more than once.")
-        seen.add(name)
 
 
 def read_head(headers: Mapping[str, str]) -> Head:

@@ -4,21 +4,27 @@ A pointer (RFC 6901) names members of objects; where it meets an array it goes t
 ``/addresses/city`` keeps the city of each address. The empty pointer is the whole answer.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 Cut: TypeAlias = Mapping[str, "Cut | None"]
 """The members that stay; None under a name keeps all of it."""
 
+_BAD_ESCAPE = re.compile("~(?![01])")
 _LOCAL = "#/$defs/"
 _BRANCHES = ("allOf", "anyOf", "oneOf")
 _SINGLE = ("then", "else")
 
 
+@lru_cache(maxsize=4096)
 def parts(pointer: str) -> tuple[str, ...]:
     """The reference tokens of a JSON Pointer. Raises ValueError where it is none (RFC 6901, section 3)."""
     if pointer and not pointer.startswith("/"):
         raise ValueError("a JSON Pointer begins with /")
+    if _BAD_ESCAPE.search(pointer):
+        raise ValueError("in a JSON Pointer ~ is followed by 0 or 1")
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:])
 
 

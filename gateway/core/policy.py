@@ -4,7 +4,7 @@ Deny by default. What beats what: a suspension beats every permit; then the gran
 speaks, so that a refusal names the one thing that is missing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -49,13 +49,14 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A permit (``code`` is None) or a refusal, and why."""
+    """A permit (``code`` is None) or a refusal."""
 
     code: str | None
-    detail: str
     agreement: Agreement | None
     grant: Grant | None
-    reasons: tuple[Reason, ...]
+    facts: Facts
+    sentence: str = ""
+    """Of a refusal that no grant was weighed for."""
     suspended: str | None = None
     """The agency whose contact can lift a suspension."""
 
@@ -64,9 +65,26 @@ class Decision:
         """Whether the call may go on."""
         return self.code is None
 
+    @property
+    def detail(self) -> str:
+        """One sentence for the caller."""
+        if self.agreement is None or self.grant is None:
+            return self.sentence
+        if self.code is None:
+            return f"{self.agreement.id} permits it."
+        return _STAGES[self.code].refusal(self.agreement, self.grant, self.facts)
 
-# How close a grant came to a permit: the later the stage that failed, the closer.
-_STAGES = ("policy.expired", "policy.suspended", "policy.purpose", "policy.scope", "policy.obligation")
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Everything that was looked at, up to what failed: computed when somebody asks, not for each call."""
+        if self.agreement is None or self.grant is None:
+            return (Reason(holds=False, text=self.sentence),)
+        reasons = []
+        for code, stage in _STAGES.items():
+            reasons.append(Reason(code != self.code, stage.line(self.agreement, self.grant)))
+            if code == self.code:
+                break
+        return tuple(reasons)
 
 
 def decide(catalogue: Catalogue, facts: Facts) -> Decision:
@@ -74,31 +92,27 @@ def decide(catalogue: Catalogue, facts: Facts) -> Decision:
     grants = catalogue.grants.get((facts.provider, facts.service, facts.consumer), ())
     stopped = _stopped(catalogue, facts)
     if stopped and grants:
-        return _refuse("policy.suspended", stopped[1], suspended=stopped[0])
+        return _refuse("policy.suspended", facts, stopped[1], suspended=stopped[0])
     if facts.on_behalf is not None and facts.on_behalf != agency_of(facts.consumer):
-        return _refuse(
-            "identity.not_mandated",
-            f"{agency_of(facts.consumer)} holds no mandate to act for {facts.on_behalf}.",
-        )
+        sentence = f"{agency_of(facts.consumer)} holds no mandate to act for {facts.on_behalf}."
+        return _refuse("identity.not_mandated", facts, sentence)
     if not grants:
-        return _refuse(
-            "policy.no_agreement",
-            f"No agreement lets {facts.consumer} use {facts.service} of {facts.provider}.",
-        )
+        sentence = f"No agreement lets {facts.consumer} use {facts.service} of {facts.provider}."
+        return _refuse("policy.no_agreement", facts, sentence)
     today = facts.at.astimezone(catalogue.zone).date()
     weighed = [_weigh(agreement, grant, facts, today) for agreement, grant in grants]
     for decision in weighed:
         if decision.code == "policy.suspended":
             return decision
-    return max(weighed, key=_closeness)
+    return weighed[0] if len(weighed) == 1 else max(weighed, key=_closeness)
 
 
-def _refuse(code: str, detail: str, *, suspended: str | None = None) -> Decision:
-    return Decision(code, detail, None, None, (Reason(holds=False, text=detail),), suspended)
+def _refuse(code: str, facts: Facts, sentence: str, *, suspended: str | None = None) -> Decision:
+    return Decision(code, None, None, facts, sentence, suspended)
 
 
 def _closeness(decision: Decision) -> int:
-    return len(_STAGES) if decision.code is None else _STAGES.index(decision.code)
+    return len(_STAGES) if decision.code is None else list(_STAGES).index(decision.code)
 
 
 def _stopped(catalogue: Catalogue, facts: Facts) -> tuple[str, str] | None:
@@ -106,18 +120,14 @@ def _stopped(catalogue: Catalogue, facts: Facts) -> tuple[str, str] | None:
     consumer = agency_of(facts.consumer)
     system = catalogue.systems.get(facts.consumer)
     endpoint = catalogue.endpoint(facts.provider, facts.service)
-    for agency, what, standing in (
-        (consumer, f"The agency {consumer}", _standing(catalogue, consumer)),
-        (facts.provider, f"The agency {facts.provider}", _standing(catalogue, facts.provider)),
-        (consumer, f"The system {facts.consumer}", system.standing if system else Standing.ACTIVE),
-        (
-            facts.provider,
-            f"{facts.service} of {facts.provider}",
-            endpoint.standing if endpoint else Standing.ACTIVE,
-        ),
-    ):
-        if standing is not Standing.ACTIVE:
-            return agency, f"{what} is suspended."
+    if _standing(catalogue, consumer) is not Standing.ACTIVE:
+        return consumer, f"The agency {consumer} is suspended."
+    if _standing(catalogue, facts.provider) is not Standing.ACTIVE:
+        return facts.provider, f"The agency {facts.provider} is suspended."
+    if system is not None and system.standing is not Standing.ACTIVE:
+        return consumer, f"The system {facts.consumer} is suspended."
+    if endpoint is not None and endpoint.standing is not Standing.ACTIVE:
+        return facts.provider, f"{facts.service} of {facts.provider} is suspended."
     return None
 
 
@@ -128,55 +138,63 @@ def _standing(catalogue: Catalogue, agency: AgencyId) -> Standing:
 
 def _weigh(agreement: Agreement, grant: Grant, facts: Facts, today: date) -> Decision:
     """One grant against the facts: the stages in order, ending at the first that fails."""
-    reasons = []
-    for code, holds, text, detail in _stages(agreement, grant, facts, today):
-        reasons.append(Reason(holds, text))
-        if not holds:
-            return Decision(code, detail, agreement, grant, tuple(reasons), _suspender(code, agreement))
-    return Decision(None, f"{agreement.id} permits it.", agreement, grant, tuple(reasons))
+    for code, stage in _STAGES.items():
+        if not stage.holds(agreement, grant, facts, today):
+            suspender = agreement.parties[0] if code == "policy.suspended" else None
+            return Decision(code, agreement, grant, facts, suspended=suspender)
+    return Decision(None, agreement, grant, facts)
 
 
-def _suspender(code: str, agreement: Agreement) -> str | None:
-    return agreement.parties[0] if code == "policy.suspended" else None
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """One thing that a grant is weighed by."""
+
+    holds: Callable[[Agreement, Grant, Facts, date], bool]
+    line: Callable[[Agreement, Grant], str]
+    """What explain prints."""
+    refusal: Callable[[Agreement, Grant, Facts], str]
 
 
-def _stages(agreement: Agreement, grant: Grant, facts: Facts, today: date) -> Iterator[tuple[str, bool, str, str]]:
-    """Code, verdict, the line for explain, the sentence for a refusal."""
-    in_force = agreement.valid_from <= today <= agreement.valid_until
-    span = f"{agreement.valid_from} to {agreement.valid_until}"
-    yield (
-        "policy.expired",
-        in_force,
-        f"{agreement.id} is in force from {span}",
-        f"{agreement.id} is in force only from {span}; today is {today}.",
-    )
-    active = agreement.standing is Standing.ACTIVE
-    yield "policy.suspended", active, f"{agreement.id} is not suspended", f"{agreement.id} is suspended."
-    purposes = ", ".join(sorted(grant.purposes))
-    yield (
-        "policy.purpose",
-        facts.purpose in grant.purposes,
-        f"the purpose is one of: {purposes}",
-        f"{agreement.id} does not cover the purpose that was given.",
-    )
-    yield (
-        "policy.scope",
-        grant.scope is None or grant.scope in facts.scopes,
-        f"the token has the scope {grant.scope}" if grant.scope else "no scope is asked for",
-        f"{agreement.id} asks for the scope {grant.scope}, which the token does not have.",
-    )
-    missing = sorted(grant.require - facts.given)
-    headers = " and ".join(_HEADERS[each] for each in missing)
-    asked = ", ".join(_HEADERS[each] for each in sorted(grant.require))
-    yield (
-        "policy.obligation",
-        not missing,
-        f"each call brings {asked}" if asked else "nothing more is asked of each call",
-        f"{agreement.id} asks for {headers} with each call.",
-    )
+def _span(agreement: Agreement) -> str:
+    return f"{agreement.valid_from} to {agreement.valid_until}"
+
+
+def _headers(require: Iterable[Obligation]) -> str:
+    return " and ".join(_HEADERS[each] for each in sorted(require))
 
 
 _HEADERS = {Obligation.CASE: "Exchange-Case", Obligation.USER: "Exchange-User"}
+
+# By the code of the refusal, in the order in which they are asked: the later the one that failed, the closer the call.
+_STAGES: Mapping[str, _Stage] = {
+    "policy.expired": _Stage(
+        lambda agreement, _grant, _facts, today: agreement.valid_from <= today <= agreement.valid_until,
+        lambda agreement, _grant: f"{agreement.id} is in force from {_span(agreement)}",
+        lambda agreement, _grant, _facts: f"{agreement.id} is in force only from {_span(agreement)}.",
+    ),
+    "policy.suspended": _Stage(
+        lambda agreement, _grant, _facts, _today: agreement.standing is Standing.ACTIVE,
+        lambda agreement, _grant: f"{agreement.id} is not suspended",
+        lambda agreement, _grant, _facts: f"{agreement.id} is suspended.",
+    ),
+    "policy.purpose": _Stage(
+        lambda _agreement, grant, facts, _today: facts.purpose in grant.purposes,
+        lambda _agreement, grant: f"the purpose is one of: {', '.join(sorted(grant.purposes))}",
+        lambda agreement, _grant, _facts: f"{agreement.id} does not cover the purpose that was given.",
+    ),
+    "policy.scope": _Stage(
+        lambda _agreement, grant, facts, _today: grant.scope is None or grant.scope in facts.scopes,
+        lambda _agreement, grant: f"the token has the scope {grant.scope}" if grant.scope else "no scope is asked for",
+        lambda agreement, grant, _facts: f"{agreement.id} asks for the scope {grant.scope}, which the token lacks.",
+    ),
+    "policy.obligation": _Stage(
+        lambda _agreement, grant, facts, _today: grant.require <= facts.given,
+        lambda _agreement, grant: f"each call brings {_headers(grant.require) or 'nothing more'}",
+        lambda agreement, grant, facts: (
+            f"{agreement.id} asks for {_headers(grant.require - facts.given)} with each call."
+        ),
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from gateway.core.entry import (
     Particulars,
     Stamp,
     Step,
+    canonical,
     draft,
     pseudonym,
     values_at,
@@ -47,8 +48,8 @@ class Trail:
     received: bytes | None = None
     sent: bytes | None = None
     provided: bytes | None = None
-    subjects: dict[str, None] = field(default_factory=dict)
-    """Pseudonyms, in the order in which they were met."""
+    subjects: dict[bytes, str] = field(default_factory=dict, repr=False)
+    """Pseudonyms by identifier, in the order in which they were met."""
     more_subjects: int = 0
     provider_seconds: float = 0.0
     called: bool = False
@@ -60,10 +61,13 @@ class Trail:
         """Note the persons that a body is about."""
         for pointer in pointers:
             for identifier in values_at(value, parts(pointer)):
+                spelled = canonical(identifier)
+                if spelled in self.subjects:
+                    continue
                 if len(self.subjects) >= MAX_SUBJECTS:
                     self.more_subjects += 1
                 else:
-                    self.subjects[pseudonym(self.period_key, identifier)] = None
+                    self.subjects[spelled] = pseudonym(self.period_key, spelled)
 
     def draft(self, step: Step, *, status: int | None, code: str | None = None, released: bytes | None = None) -> Draft:
         """The entry of this exchange at this step."""
@@ -88,7 +92,7 @@ class Trail:
             "code": code,
         }
         bodies = Bodies(self.received, self.sent, self.provided, released)
-        return draft(facts, bodies, self._particulars(), os.urandom(SALTS_BYTES))
+        return draft(facts, bodies, self._particulars(), random_bytes(SALTS_BYTES))
 
     def _particulars(self) -> Particulars:
         head = self.head
@@ -97,7 +101,7 @@ class Trail:
             person=_shown(self.person) if self.person else None,
             case=head.case if head else None,
             key=head.key if head else None,
-            subjects=tuple(self.subjects),
+            subjects=tuple(self.subjects.values()),
             more_subjects=self.more_subjects,
         )
 
@@ -130,15 +134,41 @@ def unidentified(catalogue: Catalogue, refusals: Mapping[str, int]) -> Draft:
 
 def _aside(step: Step, about: Catalogue, **facts: Any) -> Draft:
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return draft(
-        {"step": step, "instance": about.instance, "at": at, **facts}, Bodies(), Particulars(), os.urandom(SALTS_BYTES)
-    )
+    known = {"step": step, "instance": about.instance, "at": at, **facts}
+    return draft(known, Bodies(), Particulars(), random_bytes(SALTS_BYTES))
+
+
+class _Pool:
+    """The system's random bytes, fetched many at a time: a system call for each draft costs more than its hashes."""
+
+    def __init__(self, size: int = 8192) -> None:
+        self._size = size
+        self._bytes = b""
+        self._used = 0
+
+    def empty(self) -> None:
+        self._bytes, self._used = b"", 0
+
+    def take(self, count: int) -> bytes:
+        if self._used + count > len(self._bytes):
+            self._bytes, self._used = os.urandom(self._size), 0
+        self._used += count
+        return self._bytes[self._used - count : self._used]
+
+
+_pool = _Pool()
+os.register_at_fork(after_in_child=_pool.empty)  # two processes never give out the same bytes
+
+
+def random_bytes(count: int) -> bytes:
+    """Unpredictable bytes, each given out once; at most 8192."""
+    return _pool.take(count)
 
 
 def new_id() -> str:
     """A UUID of version 7 (RFC 9562, section 5.7): sorts by time, 74 random bits."""
     millis = time.time_ns() // 1_000_000 & 0xFFFFFFFFFFFF
-    random = int.from_bytes(os.urandom(10), "big")
+    random = int.from_bytes(random_bytes(10), "big")
     value = millis << 80 | 0x7 << 76 | (random >> 64 & 0xFFF) << 64 | 0x2 << 62 | random & (1 << 62) - 1
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -16,12 +16,13 @@ import structlog
 from aiohttp import web
 
 from gateway.core import policy
+from gateway.core.breaker import FIRST_REST
 from gateway.core.entry import Step
 from gateway.core.exchange import Head, address, once, read_head, trace
 from gateway.core.identity import Caller, single
 from gateway.core.minimise import minimise
 from gateway.core.model import AgencyId, Catalogue, Effect, Endpoint, Kind, Service, ServiceId, SystemId, Visibility
-from gateway.core.refusal import Refusal
+from gateway.core.refusal import TABLE, Refusal
 from gateway.core.shape import Malformed, parse
 from gateway.edge import body, problem
 from gateway.edge.evidence import Trail, new_id
@@ -81,6 +82,7 @@ class Exchanges:
     def __init__(self, these: Parts, write: "Write") -> None:
         self._parts = these
         self._write = write
+        self._log = log.bind()  # bound once: the lazy one is built anew for each line
         self.in_progress = 0
         self.unidentified: Counter[str] = Counter()
         """Refusals before identity, by code, since somebody last took them."""
@@ -133,7 +135,7 @@ class Exchanges:
         )
         trail.consumer, trail.person = caller.system, caller.person
         endpoint, service = visible(trail.catalogue, trail.provider, trail.service, caller.system)
-        once(name.decode("latin-1").lower() for name, _ in request.raw_headers)
+        once([name.lower() for name, _ in request.raw_headers])
         trail.head = head = read_head(request.headers)
         await self._permit(trail, caller, head, endpoint)
         trail.received = raw = await body.read(request, service.max_bytes)
@@ -258,7 +260,7 @@ class Exchanges:
             if trail.received is not None:
                 meters.child(meters.bytes, *where, "request").observe(len(trail.received))
             meters.child(meters.bytes, *where, "response").observe(len(released.body))
-        log.info(
+        self._log.info(
             "exchange",
             exchange=trail.exchange,
             trace=trail.traceparent[3:35],
@@ -310,7 +312,10 @@ def cut(trail: Trail, value: Any) -> bytes:
 
 def refusal_of(fault: ProviderFault, trail: Trail) -> Refusal:
     """A provider's failure as the consumer is told of it."""
-    return Refusal(fault.code, fault.detail, retry_after=fault.retry_after, agency=trail.provider)
+    wait = fault.retry_after
+    if wait is None and TABLE[fault.code].retry:
+        wait = FIRST_REST  # nobody named a time: as long as a failing endpoint is left alone at first
+    return Refusal(fault.code, fault.detail, retry_after=wait, agency=trail.provider)
 
 
 def place(error: Exception) -> dict[str, str]:

@@ -23,7 +23,7 @@ MAX_WAITING = 4096
 MAX_BATCH = 256
 PROBE = 1.0
 """Seconds between looks at a database that failed."""
-SPACING = 0.002
+SPACING = 0.004
 """Seconds from the begin of a batch to the begin of the next: fewer, larger commits, where there is a load."""
 
 

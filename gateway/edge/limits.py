@@ -111,7 +111,7 @@ def _take_block(holder: _Holder, quota: int) -> Callable[[Book], Plan[tuple[int,
         yield f"insert into quotas {columns} values ($1, $2, $3, $4, 0, 0) on conflict do nothing", holder  # noqa: S608
         size = "case when ($5 - taken) / 100 > 1 then ($5 - taken) / 100 else 1 end"
         given = f"set block = {size}, taken = taken + {size}"
-        sql = f"update quotas {given} where {_WHERE} and taken < $5 returning block, taken"  # noqa: S608
+        sql = f"update quotas {given} where {_WHERE} and taken < $5 returning block, taken"
         rows = yield sql, (*holder, quota)
         return (int(rows[0][0]), int(rows[0][1])) if rows else (0, quota)
 

@@ -3,11 +3,13 @@
 No metric, label or line carries anything of a body, a case, a user or a key.
 """
 
+import asyncio
+import atexit
 import logging
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import structlog
@@ -105,17 +107,49 @@ class Meters:
             log.warning("jwks_not_fetched", address=address, why=outcome)
 
 
+class _Lines:
+    """Log lines on their way out: gathered for a moment where a loop runs, so that a line costs no system call."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._waiting: list[bytes] = []
+
+    def msg(self, line: bytes) -> None:
+        """Take one line."""
+        self._waiting.append(line)
+        if len(self._waiting) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_later(GATHERING, self.flush)
+        except RuntimeError:
+            self.flush()
+
+    debug = info = warning = error = critical = msg
+
+    def flush(self) -> None:
+        """Write what waits."""
+        lines, self._waiting = self._waiting, []
+        if lines:
+            self._out.write(b"\n".join(lines) + b"\n")
+            self._out.flush()
+
+
+GATHERING = 0.05
+"""Seconds that a log line may wait. What must not be lost stands in the journal."""
+
+
 def configure_logging(level: str = "INFO") -> None:
-    """JSON lines on standard output, by structlog; the libraries' own warnings take the same way."""
+    """JSON lines on standard output, by structlog; the libraries' own warnings go to standard error."""
+    lines = _Lines(sys.stdout.buffer)
+    atexit.register(lines.flush)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(serializer=orjson.dumps),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.BytesLoggerFactory(),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(

@@ -1,8 +1,10 @@
 """core/ decides: no IO, no clock, no async, no chance, no logging."""
 
+import ast
+
 import pytest
 
-from tests.architecture.sources import Module, ast, called, modules
+from tests.architecture.sources import Module, called, modules
 
 ALLOWED = {
     *("base64", "binascii", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "hmac"),

@@ -1,10 +1,11 @@
 """Imports run one way: core <- catalogue <- protocols <- edge <- app."""
 
+import ast
 from collections.abc import Iterator
 
 import pytest
 
-from tests.architecture.sources import Function, Module, ast, modules, resolved
+from tests.architecture.sources import Function, Module, modules, resolved
 
 LAYERS = ("gateway.core", "gateway.catalogue", "gateway.protocols", "gateway.edge", "gateway.app", "gateway.__main__")
 OPEN = {

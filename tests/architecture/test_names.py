@@ -1,12 +1,13 @@
 """Modules are nouns of the domain, each opens with a sentence, and the map of the program is true."""
 
+import ast
 import re
 import sys
 
 import pytest
 
 import gateway
-from tests.architecture.sources import ROOT, Module, ast, everywhere, modules
+from tests.architecture.sources import ROOT, Module, everywhere, modules
 
 EMPTY_WORDS = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "managers", "base", "types"}
 

@@ -199,17 +199,21 @@ async def provide() -> None:
     await _stopped()
 
 
+HOP_BY_HOP = frozenset({"connection", "content-length", "host", "keep-alive", "te", "transfer-encoding", "upgrade"})
+
+
 async def proxy(url: str) -> None:
-    """A bare aiohttp reverse proxy: read, pass on, read, pass back; no check of anything."""
+    """A bare aiohttp reverse proxy: body and headers passed on, and back; no check of anything."""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
     )
 
     async def passed(request: web.Request) -> web.Response:
         body = await request.read()
-        headers = {"Content-Type": "application/json"}
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
         async with session.post(url, data=body, headers=headers) as answer:
-            return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
+            back = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
+            return web.Response(body=await answer.read(), status=answer.status, headers=back)
 
     app = web.Application()
     app.router.add_post("/{anything:.*}", passed)

@@ -1,4 +1,4 @@
-"""Where documents are played: a copy of the catalogue, the demonstration running in it, commands as a reader types them."""
+"""Where documents are played: a copy of the catalogue, the demonstration running in it, commands as they are typed."""
 
 import contextlib
 import os
@@ -27,6 +27,7 @@ _VARYING = (
     (re.compile(r"eyJ[\w-]+\.\.[\w-]+"), "<jws>"),
     (re.compile(r"(today is|changed_on\": \") ?[0-9]{4}-[0-9]{2}-[0-9]{2}"), r"\1 <day>"),
     (re.compile(r"\b[0-9.]+ s\b"), "<seconds>"),
+    (re.compile(r"\b[0-9]+ entries\b"), "<n> entries"),
     (re.compile(r"[ \t]+$", re.MULTILINE), ""),
 )
 

@@ -1,7 +1,5 @@
 """Every block of code in the documents does what the document says."""
 
-import contextlib
-import io
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +44,7 @@ def _write(folder: Path, block: Block) -> None:
 
 def _type(stage: Stage, block: Block, where: str) -> None:
     for command in commands(block.text):
-        with contextlib.redirect_stderr(io.StringIO()):
-            printed = stage.run(command.line)
+        printed = stage.run(command.line)
         assert command.shows(printed), f"{where}: $ {command.line}\n{printed}"
 
 

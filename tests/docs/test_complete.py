@@ -1,10 +1,12 @@
 """What exists has its heading or its row: settings, metrics, commands, refusals, keys of manifests, public names."""
 
 import dataclasses
+import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import orjson
 import pytest
 import typer
 from prometheus_client import Counter
@@ -16,10 +18,13 @@ import gateway.client
 from gateway.__main__ import app
 from gateway.catalogue import manifests
 from gateway.catalogue.refusal_page import markdown
+from gateway.core.entry import Step
 from gateway.core.refusal import TABLE
+from gateway.edge import archive
 from gateway.edge.telemetry import Meters
 from gateway.settings import PREFIX, Settings
 from tests.docs.pages import ROOT, page
+from tests.docs.stage import Stage
 
 
 def test_every_setting_has_its_row() -> None:
@@ -107,12 +112,9 @@ MANIFESTS = {
 def test_every_key_of_a_manifest_is_named(place: str) -> None:
     """Whoever writes a manifest finds each of its keys."""
     text = page(place).text
-    keys = {field.alias or name for form in MANIFESTS[place] for name, field in _fields(form)}
+    forms: tuple[type[BaseModel], ...] = MANIFESTS[place]
+    keys = {field.alias or name for form in forms for name, field in form.model_fields.items()}
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
-
-
-def _fields(form: type[BaseModel]) -> Iterator[tuple[str, Any]]:
-    yield from form.model_fields.items()
 
 
 @pytest.mark.parametrize("name", gateway.client.__all__)
@@ -126,13 +128,11 @@ def test_every_method_and_argument_of_the_client_is_named() -> None:
     text = page("docs/client.md").text
     methods = {name for name in vars(gateway.client.GatewayClient) if not name.startswith("_")}
     arguments = set(gateway.client.GatewayClient.exchange.__kwdefaults__ or {})
-    fields = {field.name for kind in (gateway.client.Answer, gateway.client.Problem) for field in _values(kind)}
+    fields = {
+        field.name for kind in (gateway.client.Answer, gateway.client.Problem) for field in dataclasses.fields(kind)
+    }
     assert [name for name in sorted(methods) if f".{name}(" not in text and f"`{name}" not in text] == []
     assert [name for name in sorted(arguments | fields) if f"`{name}`" not in text] == []
-
-
-def _values(kind: Any) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(kind)
 
 
 @pytest.mark.parametrize("name", gateway.adapter.__all__)
@@ -158,3 +158,52 @@ def test_every_decision_is_numbered_once_and_says_what_is_bad_about_it() -> None
 
 def _honest(path: Path) -> bool:
     return any(mark in path.read_text("utf-8").lower() for mark in ("*negative:*", "negative consequences"))
+
+
+def _constants() -> Iterator[tuple[str, float]]:
+    for name in page("docs/security.md").rows():
+        module, _, constant = name.rpartition(".")
+        if module and constant.isupper():
+            yield name, getattr(importlib.import_module(f"gateway.{module}"), constant)
+
+
+def test_limits_are_those_of_the_program() -> None:
+    """docs/security.md: each row of its table names a constant, with its value."""
+    rows = page("docs/security.md").rows()
+    found = dict(_constants())
+    assert len(found) > 30
+    assert [name for name, value in found.items() if f"| {value:.0f} |" not in rows[name]] == []
+
+
+def test_every_limit_has_its_row() -> None:
+    """A constant that is called MAX of the program's own side stands in docs/security.md."""
+    layers = ("gateway/core", "gateway/protocols", "gateway/edge")
+    text = "\n".join(
+        f"{path.stem}.{line}" for layer in layers for path in (ROOT / layer).glob("*.py") for line in _lines(path)
+    )
+    names = {f"{module}.{name}" for module, name in re.findall(r"^(\w+)\.(MAX_\w+) = ", text, re.MULTILINE)}
+    rows = {".".join(name.split(".")[-2:]) for name in page("docs/security.md").rows()}
+    assert names - rows == set()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
+
+
+def test_every_log_event_has_its_row() -> None:
+    """docs/operations.md knows every line that the program logs, and no other."""
+    text = "\n".join(path.read_text("utf-8") for path in (ROOT / "gateway").rglob("*.py"))
+    events = set(re.findall(r"\b_?log\.(?:debug|info|warning|error)\(\s*\"(\w+)\"", text))
+    section = page("docs/operations.md").section("Logs")
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == events
+
+
+def test_every_member_of_an_entry_has_its_row(running: Stage) -> None:
+    """docs/journal.md explains whatever the demonstration's entries hold."""
+    text = page("docs/journal.md").text
+    kept = list(archive.entries(running.folder / "demo-data" / "gateway.sqlite3"))
+    members = {name for each in kept for name in (*archive.shown(each), *orjson.loads(each.particulars or b"{}"))}
+    members |= {name for each in kept for name in archive.shown(each).get("digests", {})}  # type: ignore[attr-defined] # JSON
+    assert len(members) > 20
+    assert [name for name in sorted(members) if f"`{name}`" not in text] == []
+    assert [step for step in Step if f"| `{step}` |" not in text] == []

@@ -7,8 +7,10 @@ import pytest
 
 from tests.docs.pages import ROOT, Page, page, pages
 
-PATH = re.compile(r"`((?:gateway|tests|docs|deploy|schemas|adapters|policies|requirements)/[\w./-]+)`")
-"""A path of the project, written out in a sentence."""
+PATH = re.compile(
+    r"`((?:gateway|tests|docs|deploy|schemas|adapters|policies|requirements)/[\w./-]+)(?<!key\.json)(?<!jwk\.json)`"
+)
+"""A path of the project in a sentence. NAME in it stands for a name; the keys folder has a gateway/ of its own."""
 MACHINE = re.compile(r"(?<![\w.<])/(?:home|root|Users|work|tmp|opt|mnt|private/tmp)/[\w.]")
 
 every_page = pytest.mark.parametrize("document", pages(), ids=lambda document: document.place)
@@ -33,7 +35,8 @@ def test_paths_that_are_named_exist(document: Page) -> None:
     written = {Path((block.file or "").removeprefix("+")) for block in document.blocks()}
     made = written | {parent for path in written for parent in path.parents}
     named = [Path(found) for found in PATH.findall(document.prose)]
-    assert [path for path in named if not (ROOT / path).exists() and path not in made] == []
+    missing = [path for path in named if not (ROOT / path).exists() and path not in made]
+    assert [path for path in missing if "NAME" not in path.name] == []
 
 
 @every_page

@@ -36,6 +36,7 @@ LOOK_UP = "population.person_lookup.v1"
 CHANGE = "population.change_address.v1"
 PROTECTED = "population.protected_lookup.v1"
 PURPOSE = "tax_assessment"
+AUDIT = "tax_audit"
 MAX_BYTES = 16_384
 
 PERSON: Mapping[str, Any] = {"identifier": "KH-90010001"}
@@ -132,7 +133,7 @@ def _grant(terms: Terms, index: int, service: str, consumer: str) -> Grant:
         service=ServiceId(service),
         provider=AgencyId("interior"),
         consumers=frozenset({SystemId(consumer)}),
-        purposes=frozenset({PURPOSE}),
+        purposes=frozenset({PURPOSE, AUDIT}),
         scope="population:write" if service == CHANGE else "population:read",
         disclose=None if disclosed is None else cut_of(disclosed),
         disclosed=None if disclosed is None else tuple(map(Pointer, disclosed)),
@@ -199,7 +200,7 @@ def catalogue_of(url: str, keys: Mapping[str, idp.Key], terms: Terms) -> Catalog
                 LOOK_UP,
                 terms=replace(USUAL, standing=Standing.SUSPENDED),
             ),
-            _agreement("MOI-MOJ-2024-002", "justice.courts", PROTECTED, terms=USUAL),
+            _agreement("MOI-MOJ-2024-002", "justice.courts", PROTECTED, CHANGE, terms=USUAL),
         ),
     )
 

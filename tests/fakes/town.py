@@ -1,9 +1,10 @@
 """A small town of agencies around a running gateway, with a provider that does as it is told."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,15 @@ class Office:
         return await self.react(request)
 
 
+async def until(holds: Callable[[], object]) -> None:
+    """Let others run until it holds."""
+    for _ in range(1_000_000):
+        if holds():
+            return
+        await asyncio.sleep(0)
+    raise TimeoutError
+
+
 class Watched(Gateway):
     """A gateway whose exchanges can be reached."""
 
@@ -168,7 +178,7 @@ class Town:
             database=f"sqlite:///{self.database}",
             listen="127.0.0.1:0",
             operations_listen="127.0.0.1:0",
-            shutdown_seconds=0,
+            shutdown_seconds=0.02,
             **settings,
         )
         self.valve = Valve(SqliteDriver(self.database, chosen.instance))
@@ -216,7 +226,7 @@ class Town:
     async def call(
         self, system: str | None, service: str, body: Any, *, agency: str = "interior", **headers: str | None
     ) -> Reply:
-        """One exchange; ``exchange_case="A 1"`` sends that header, None takes a usual one away, bytes go as they are."""
+        """One exchange; ``exchange_case="A 1"`` sends that header, None takes one away, bytes go as they are."""
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         usual_ones = {"content_type": "application/json", "exchange_purpose": PURPOSE}
         if system is not None and "authorization" not in headers:
@@ -238,6 +248,11 @@ class Town:
         text = (await self.ask("GET", f"{self.at.operations}/metrics")).raw.decode()
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
+
+    def keys_kept(self) -> list[tuple[str, str]]:
+        """Every idempotency key in the database, with its state."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            return list(connection.execute("select key, state from keys order by key"))
 
     def entries(self, exchange: str | None = None) -> list[Entry]:
         """The journal, or what it has of one exchange."""
