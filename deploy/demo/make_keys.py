@@ -25,7 +25,7 @@ INSTANCE = keys.DEMO
 COMMENT = "For demonstration only; every other instance refuses it."
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = Path(__file__).with_name("keys")
-SECRETS = {"interior_register": "demonstration-only-register-key"}
+SECRETS = {"interior.register": "demonstration-only-register-key"}
 ED25519 = frozenset({"saensuk.mayor"})
 """Whoever signs with EdDSA; all the others have ES256."""
 

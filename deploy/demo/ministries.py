@@ -64,7 +64,7 @@ _OFFICES: tuple[dict[str, Any], ...] = (
 async def ministries(register: Register | None = None) -> AsyncIterator[Mapping[str, str]]:
     """Start them, and yield their addresses under the names that the adapters' manifests use.
 
-    Pass a Register to read afterwards what arrived there. At OFFLINE_URL nothing listens.
+    Pass a Register to read afterwards what arrived there. At LAMPANG_URL nothing listens.
     """
     async with AsyncExitStack() as stack:
         interior = await stack.enter_async_context(_served(interior_app(register)))
@@ -75,7 +75,7 @@ async def ministries(register: Register | None = None) -> AsyncIterator[Mapping[
         yield {
             "INTERIOR_URL": interior,
             "SAENSUK_URL": saensuk,
-            "OFFLINE_URL": f"http://127.0.0.1:{closed.getsockname()[1]}",
+            "LAMPANG_URL": f"http://127.0.0.1:{closed.getsockname()[1]}",
         }
 
 
@@ -93,7 +93,7 @@ async def _served(app: web.Application) -> AsyncIterator[str]:
 
 def interior_app(register: Register | None = None) -> web.Application:
     """The population register of the Ministry of Interior."""
-    return _Interior(register or Register(), (KEYS / "secrets" / "interior_register").read_text().strip()).app()
+    return _Interior(register or Register(), (KEYS / "secrets" / "interior.register").read_text().strip()).app()
 
 
 class _Interior:

@@ -26,7 +26,6 @@ from gateway.core.model import (
 )
 
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
-_OURS = "GATEWAY_"
 _ADDRESS = re.compile(r"https?://[^\s@/?#]+[^\s@]*")
 
 
@@ -180,6 +179,7 @@ class _Maker:
         expanded = {name: self._expanded(option, (*place, name)) for name, option in options.items()}
         if isinstance(written, manifests.HttpEndpoint):
             self._address(str(expanded["url"]), place)
+            self._secrets(written, place)
         until = written.answer_check.report_until
         if until is not None and until < self.around.today:
             message = f"the answer check reports until {until}, which has passed; wrong answers are withheld now"
@@ -198,6 +198,18 @@ class _Maker:
                 self._window((*place, "maintenance", count), each) for count, each in enumerate(written.maintenance)
             ),
         )
+
+    def _secrets(self, written: manifests.HttpEndpoint, place: Place) -> None:
+        """A secret leaves only towards the agency whose name it begins with."""
+        named: dict[Place, str | None] = {
+            (*place, "secret_headers", header): secret for header, secret in written.secret_headers.items()
+        }
+        if written.tls is not None:
+            named |= {(*place, "tls", "client"): written.tls.client, (*place, "tls", "ca"): written.tls.ca}
+        for spot, secret in named.items():
+            if secret is not None and not secret.startswith(f"{self.folder.name}."):
+                remedy = f"Name a secret of your own, such as {self.folder.name}.{secret.rpartition('.')[2]}."
+                self.reading.error(self.source.at(*spot), f"the secret {secret} is not this agency's", remedy)
 
     def _window(self, place: Place, written: manifests.Maintenance) -> Window:
         if written.until is not None and written.until <= written.start:
@@ -237,9 +249,10 @@ class _Maker:
     def _variable(self, found: re.Match[str], place: Place) -> str:
         name = found[1]
         spot = self.source.at(*place)
-        if name.startswith(_OURS):
-            remedy = f"Choose a name that does not begin with {_OURS}: those are the gateway's own."
-            self.reading.error(spot, f"the environment variable {name} is not for agencies", remedy)
+        own = f"{self.folder.name.upper()}_"
+        if not name.startswith(own):  # nobody's folder may send others' variables to an address of its own
+            remedy = f"Choose a name that begins with {own}."
+            self.reading.error(spot, f"the environment variable {name} is not this agency's", remedy)
         elif self.around.environment is not None:
             if self.around.environment.get(name):
                 return self.around.environment[name]

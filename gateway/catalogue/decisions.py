@@ -133,7 +133,7 @@ def _unneeded(shelf: Shelf, bench: Bench, draft: Draft) -> None:
     agreement = bench.lifted.agreements[draft.name]
     for place, what, grant in _variants(shelf, draft, agreement):
         poorer = tuple(grant if each.index == grant.index else each for each in agreement.grants)
-        other = _instead(bench, draft, replace(agreement, grants=poorer, standing=Standing.ACTIVE))
+        other = _instead(bench, draft, replace(agreement, grants=poorer))
         if all(other.outcome(test) == test.code for test in draft.tests):
             remedy = "Add a decision test that fails without the line (gateway check --write), or remove the line."
             shelf.reading.warning(draft.source.at(*place), f"no decision needs {what}", remedy)
@@ -161,7 +161,7 @@ def _instead(bench: Bench, draft: Draft, agreement: Agreement) -> Bench:
     """The bench with another version of the agreement, as far as its own tests look."""
     keys = {(AgencyId(test.provider), ServiceId(test.service), SystemId(test.client)) for test in draft.tests}
 
-    def seen(catalogue: Catalogue) -> Catalogue:
+    def seen(catalogue: Catalogue, agreement: Agreement) -> Catalogue:
         grants: dict[GrantKey, tuple[tuple[Agreement, Grant], ...]] = {}
         for key in keys:
             others = tuple(each for each in catalogue.grants.get(key, ()) if each[0].id != agreement.id)
@@ -173,4 +173,4 @@ def _instead(bench: Bench, draft: Draft, agreement: Agreement) -> Bench:
             grants[key] = (*others, *own)
         return replace(catalogue, grants={key: each for key, each in grants.items() if each})
 
-    return Bench(seen(bench.catalogue), seen(bench.lifted))
+    return Bench(seen(bench.catalogue, agreement), seen(bench.lifted, replace(agreement, standing=Standing.ACTIVE)))

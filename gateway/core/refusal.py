@@ -92,6 +92,13 @@ TABLE: Mapping[str, Kind] = {
         "Ask the security contact of your own agency why the system or its key was revoked.",
         Contact.SECURITY,
     ),
+    "identity.unavailable": Kind(
+        503,
+        "Nobody can be identified by that signer now",
+        "Retry after the time given; if it stays, ask whoever issued the token: its published keys cannot be fetched.",
+        Contact.OPERATOR,
+        retry=True,
+    ),
     "policy.no_agreement": Kind(
         403,
         "No agreement covers this call",

@@ -92,7 +92,7 @@ class Identity:
     ) -> Caller:
         """Who calls, by the values of Authorization and Exchange-User-Assertion. ``now`` in epoch seconds.
 
-        Raises Refusal ``identity.*``; with ``retry_after`` where another party's keys cannot be had now.
+        Raises Refusal ``identity.*``; ``identity.unavailable`` where another party's keys cannot be had now.
         """
         text = claims.bearer(authorization)
         digest = sha256(text.encode()).digest()
@@ -203,7 +203,7 @@ class Identity:
             return await self._jwks.key(address, kid)
         except KeysUnavailable as fault:
             raise Refusal(
-                "identity.invalid",
+                "identity.unavailable",
                 "The published keys of the signer cannot be fetched now, so that nothing can be verified.",
                 retry_after=fault.retry_after,
             ) from fault

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-BESIDE = ("tests/catalogue/base", "tests/catalogue/cases", "tests/docs/example")
+BESIDE = ("tests/catalogue/base", "tests/catalogue/cases")
 """Catalogues that tests load: what lies there belongs to pretend agencies, right or wrong on purpose."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -100,6 +100,8 @@ class Terms:
     disclosed: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DISCLOSED)
     standing: Standing = Standing.ACTIVE
     """Of the tax office's agreement."""
+    tax_office: Standing = Standing.ACTIVE
+    """Of its system."""
 
 
 USUAL = Terms()
@@ -183,7 +185,8 @@ def catalogue_of(url: str, keys: Mapping[str, idp.Key], terms: Terms) -> Catalog
         catalogues.agency("interior", endpoints=[_endpoint(each.id, url, terms) for each in SERVICES]),
         catalogues.agency(
             "finance",
-            *map(system, (TAX, "finance.audit_office")),
+            system(TAX, standing=terms.tax_office),
+            system("finance.audit_office"),
             system("finance.old_desk", standing=Standing.REVOKED),
             issuers=[issuer],
         ),

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ from tests.fakes.parties import (
 from tests.fakes.systems import Seen
 from tests.fakes.valve import Valve
 
+Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 Reaction = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -178,8 +179,7 @@ class Town:
             database=f"sqlite:///{self.database}",
             listen="127.0.0.1:0",
             operations_listen="127.0.0.1:0",
-            shutdown_seconds=0.02,
-            **settings,
+            **{"shutdown_seconds": 0.02, **settings},
         )
         self.valve = Valve(SqliteDriver(self.database, chosen.instance))
         self.gateway = Watched(chosen, catalogue_of(self.office.url, self.keys, terms), self._keyring, self.valve)
@@ -234,7 +234,7 @@ class Town:
         given = {k.replace("_", "-"): v for k, v in {**usual_ones, **headers}.items() if v is not None}
         return await self.ask("POST", f"/v1/exchange/{agency}/{service}", given, raw)
 
-    async def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None, raw: bytes = b"") -> Reply:
+    async def ask(self, method: str, path: str, headers: Headers = (), raw: bytes = b"") -> Reply:
         """Any request to the public listener."""
         url = path if path.startswith("http") else self.at.public + path
         plain = {"skip_auto_headers": ("Content-Type", "User-Agent", "Accept", "Accept-Encoding")}

@@ -13,7 +13,7 @@ from deploy.demo.people import DUPLICATES, RESIDENTS, Resident, body, identified
 from deploy.demo.register import MAX_KEYS, Register
 from gateway.core.model import Catalogue, ServiceId
 
-KEY = (Path(demo.__file__).parent / "keys" / "secrets" / "interior_register").read_text()
+KEY = (Path(demo.__file__).parent / "keys" / "secrets" / "interior.register").read_text()
 ADDRESS = {"lines": ["House 5"], "country": "KH"}
 
 
@@ -85,11 +85,11 @@ async def test_wrong_answers_carry_the_note(catalogue: Catalogue, urls: dict[str
 
 
 async def test_hanging_up_and_being_away_are_connection_errors(urls: dict[str, str], http: ClientSession) -> None:
-    """CUT_OFF breaks the connection; at OFFLINE_URL nothing listens."""
+    """CUT_OFF breaks the connection; at LAMPANG_URL nothing listens."""
     with pytest.raises(ClientConnectionError):
         await http.post(f"{urls['INTERIOR_URL']}/persons/lookup", json={"identifier": identified(demo.CUT_OFF)})
     with pytest.raises(ClientConnectionError):
-        await http.get(f"{urls['OFFLINE_URL']}/offices")
+        await http.get(f"{urls['LAMPANG_URL']}/offices")
 
 
 async def test_slow_answers_come_after_every_deadline(urls: dict[str, str]) -> None:
