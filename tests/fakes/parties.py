@@ -31,6 +31,8 @@ from tests.fakes import catalogues, idp
 
 ISSUER = "https://gateway.town.example"
 IDP = "https://idp.finance.example"
+ABSENT = "https://idp.justice.example"
+"""An issuer whose published keys cannot be fetched."""
 TAX = "finance.local_tax"
 LOOK_UP = "population.person_lookup.v1"
 CHANGE = "population.change_address.v1"
@@ -192,7 +194,11 @@ def catalogue_of(url: str, keys: Mapping[str, idp.Key], terms: Terms) -> Catalog
         ),
         catalogues.agency("saensuk", system("saensuk.front_desk")),
         catalogues.agency("lampang", system("lampang.front_desk")),
-        catalogues.agency("justice", system("justice.courts")),
+        catalogues.agency(
+            "justice",
+            system("justice.courts"),
+            issuers=[catalogues.issuer(ABSENT, "justice", keys_url="https://127.0.0.1:1/jwks.json")],
+        ),
         services=SERVICES,
         agreements=(
             _agreement("MOI-FIN-2024-014", TAX, LOOK_UP, CHANGE, terms=terms),

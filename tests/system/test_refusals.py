@@ -20,7 +20,7 @@ import pytest
 from gateway.core.model import Obligation, Rate, Window
 from gateway.core.refusal import TABLE
 from tests.fakes import idp
-from tests.fakes.parties import CHANGE, ISSUER, LOOK_UP, MAX_BYTES, MOVED, PERSON, PROTECTED, TAX, USUAL, Terms
+from tests.fakes.parties import ABSENT, CHANGE, ISSUER, LOOK_UP, MAX_BYTES, MOVED, PERSON, PROTECTED, TAX, USUAL, Terms
 from tests.fakes.town import Reply, Town, after, answers, cuts, never, opened, usual
 
 GOLDEN = Path(__file__).with_name("refusals")
@@ -40,10 +40,10 @@ DESIGN = {
     429: "policy.rate policy.quota",
     500: "gateway.broken",
     502: "provider.refused provider.broken provider.wrong_answer",
-    503: "provider.unavailable provider.maintenance gateway.overloaded journal.unavailable",
+    503: "identity.unavailable provider.unavailable provider.maintenance gateway.overloaded journal.unavailable",
     504: "provider.timeout",
 }
-"""The table of DESIGN section 5, with the two codes that were added to it."""
+"""The table of DESIGN section 5, with the three codes that were added to it."""
 
 Provoke = Callable[[Town], Awaitable[Reply]]
 
@@ -75,6 +75,13 @@ def answered(react: Any) -> Provoke:
 def with_token(token: Callable[[Town], str]) -> Provoke:
     """A call with a token of somebody's making."""
     return lambda town: town.call(None, LOOK_UP, PERSON, authorization=f"Bearer {token(town)}")
+
+
+def foreign(issuer: str, system: str) -> str:
+    """A token that says all the right things, by a key that nobody published."""
+    now = time.time()
+    said = idp.access_claims(iss=issuer, sub=system, client_id=system, client_key="x", iat=now, exp=now + 60)
+    return idp.key().sign(said, typ="at+jwt")
 
 
 def twice(second: Mapping[str, Any] = PERSON, service: str = LOOK_UP) -> Provoke:
@@ -134,9 +141,10 @@ WAYS: Mapping[str, Way] = {
     "request.malformed": Way(look_up(body=b'{"identifier": "KH-90010001", "identifier": 1}')),
     "idempotency.key_missing": Way(look_up(service=CHANGE, body=MOVED)),
     "identity.missing": Way(look_up(system=None)),
-    "identity.invalid": Way(with_token(lambda _: idp.key().sign(idp.access_claims(iss=ISSUER), typ="at+jwt"))),
+    "identity.invalid": Way(with_token(lambda _: foreign(ISSUER, TAX))),
     "identity.expired": Way(with_token(lambda town: town.crafted(TAX, exp=time.time() - 1))),
     "identity.revoked": Way(with_token(lambda town: town.crafted("finance.old_desk"))),
+    "identity.unavailable": Way(with_token(lambda _: foreign(ABSENT, "justice.courts"))),
     "policy.no_agreement": Way(look_up("finance.audit_office")),
     "policy.expired": Way(look_up("saensuk.front_desk")),
     "policy.suspended": Way(look_up("lampang.front_desk")),

@@ -1,0 +1,115 @@
+"""A gateway that is killed by SIGKILL at one point of one write; the point is chosen by number.
+
+Started by test_kill.py as a process of its own. It counts every step that a write takes from the moment that it
+prints its address: each statement of each transaction, each commit, the call to the provider. At the chosen one it
+kills itself, before the step is done.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from gateway.core.model import Endpoint
+from gateway.edge import keys
+from gateway.edge.providers import Providers
+from gateway.edge.store import Driver, Plan, Rows, SqliteDriver
+from gateway.protocols.protocol import Answer, Call
+from gateway.settings import Settings
+from tests.fakes import idp
+from tests.fakes.parties import ISSUER, USUAL, catalogue_of
+from tests.fakes.town import Watched
+
+T = TypeVar("T")
+
+
+class Fate:
+    """Counts steps and ends the process at the chosen one."""
+
+    def __init__(self, chosen: int) -> None:
+        self._left = chosen
+        self.begun = False
+
+    def step(self) -> None:
+        """A step is about to be taken."""
+        if self.begun:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Doomed:
+    """A driver whose every statement and commit is a step."""
+
+    def __init__(self, driver: Driver, fate: Fate) -> None:
+        self._driver = driver
+        self._fate = fate
+
+    async def transact(self, plan: Callable[[], Plan[T]]) -> T:
+        result = await self._driver.transact(lambda: self._stepped(plan()))
+        self._fate.step()  # committed, and nobody told yet
+        return result
+
+    def _stepped(self, plan: Plan[T]) -> Plan[T]:
+        try:
+            statement = next(plan)
+            while True:
+                self._fate.step()
+                rows: Rows = yield statement
+                statement = plan.send(rows)
+        except StopIteration as end:
+            self._fate.step()  # everything said, nothing committed
+            result: T = end.value
+            return result
+
+    async def close(self) -> None:
+        await self._driver.close()
+
+
+class Victim(Watched):
+    """A gateway whose calls to providers are steps too."""
+
+    fate: Fate
+
+    async def _providers(self, stack: Any) -> Providers:
+        providers = await super()._providers(stack)
+        ask = providers.call
+
+        async def stepped(endpoint: Endpoint, call: Call, at: datetime, *, repeatable: bool) -> Answer:
+            self.fate.step()
+            answer = await ask(endpoint, call, at, repeatable=repeatable)
+            self.fate.step()
+            return answer
+
+        providers.call = stepped  # type: ignore[method-assign] # the one seam that the flow calls through
+        return providers
+
+
+async def _live(folder: Path, office: str, chosen: int) -> None:
+    parties = {name: idp.Key(jwk) for name, jwk in orjson.loads((folder / "parties.json").read_bytes()).items()}
+    settings = Settings(
+        issuer=ISSUER,
+        database=f"sqlite:///{folder / 'gateway.sqlite3'}",
+        listen="127.0.0.1:0",
+        operations_listen="127.0.0.1:0",
+    )
+    fate = Fate(chosen)
+    driver = Doomed(SqliteDriver(folder / "gateway.sqlite3", settings.instance), fate)
+    keyring = keys.read(folder / "keys", settings.instance)
+    victim = Victim(settings, catalogue_of(office, parties, USUAL), keyring, driver)
+    victim.fate = fate
+    async with victim.running() as addresses:
+        fate.begun = True
+        sys.stderr.write(f"ADDRESS {addresses.public}\n")
+        sys.stderr.flush()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_live(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
