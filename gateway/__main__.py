@@ -5,7 +5,7 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -22,6 +22,7 @@ from gateway.catalogue.snapshot import Loaded, load
 from gateway.core import policy
 from gateway.core.model import AgencyId, Catalogue, Obligation, ServiceId, SystemId
 from gateway.edge import archive
+from gateway.edge import keys as keyfiles
 from gateway.edge.store import StoreFailed, database_path
 from gateway.edge.telemetry import configure_logging
 
@@ -30,8 +31,10 @@ T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The inter-agency data exchange gateway.")
 agreement = typer.Typer(no_args_is_help=True, help="Agreements between agencies.")
 journal = typer.Typer(no_args_is_help=True, help="The journal of decisions and exchanges.")
+keys = typer.Typer(no_args_is_help=True, help="Keys: of the gateway, and of systems and signatories.")
 app.add_typer(agreement, name="agreement")
 app.add_typer(journal, name="journal")
+app.add_typer(keys, name="keys")
 
 Root = Annotated[
     Path | None,
@@ -202,6 +205,38 @@ def check_journal(
         print(f"FAULT {fault}")
     print(f"{found.entries} entries of {found.writers} writers, {len(found.faults)} faults")
     raise typer.Exit(1 if found.faults else 0)
+
+
+@keys.command("gateway")
+def gateway_keys(
+    instance: Annotated[str, typer.Option(help="The instance that the keys are for, such as KH.")],
+    folder: Annotated[Path, typer.Option(help="The keys folder, GATEWAY_KEYS.")],
+) -> None:
+    """Make the gateway's own keys: gateway/signing.jwk.json and gateway/master.key.json."""
+    home = folder / "gateway"
+    home.mkdir(parents=True, exist_ok=True)
+    _saved(home / "signing.jwk.json", keyfiles.new_signing_key(instance))
+    _saved(home / "master.key.json", keyfiles.new_master_key(instance))
+
+
+@keys.command("party")
+def party_keys(
+    name: Annotated[str, typer.Argument(help="As agency.yaml names it, such as finance.local_tax.")],
+    instance: Annotated[str, typer.Option(help="The instance that the key is for, such as KH.")],
+    folder: Annotated[Path, typer.Option(help="Where both files go.")] = Path(),
+) -> None:
+    """Make a system's or signatory's key: NAME.jwk.json stays with its owner, NAME.jwks.json goes to the gateway."""
+    private, public = keyfiles.new_client_key(instance)
+    _saved(folder / f"{name}.jwk.json", private)
+    _saved(folder / f"{name}.jwks.json", public)
+
+
+def _saved(path: Path, document: Mapping[str, object]) -> None:
+    try:
+        keyfiles.save(path, document)
+    except OSError as error:
+        _fail(f"{path} was not written: {error.strerror}. A key is never overwritten: move the old one away first.")
+    print(f"wrote {path}")
 
 
 @app.command()

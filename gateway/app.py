@@ -95,7 +95,13 @@ class Gateway:
     async def _open_journal(self, stack: contextlib.AsyncExitStack) -> None:
         await self.journal.open(f"gateway {__version__} pid {os.getpid()}")
         stack.push_async_callback(self.journal.close)
-        await self.periods.renew()
+        try:
+            await self.periods.renew()
+        except keys.NotOpened as error:
+            reason = (
+                "The database was sealed under another master key: restore gateway/master.key.json, or the database."
+            )
+            raise NotStarted(reason) from error
         await self.journal.append(administered(self._catalogue, "start", version=__version__))
         stack.push_async_callback(self._write_stop)
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -48,7 +49,7 @@ class Outcome:
 def play(*, root: Path, data: Path, port: int, ops_port: int, once: bool) -> int:
     """Start, play, and stay up unless ``once``. The exit code is 0 only if every scene held."""
     configure_logging("ERROR")
-    return uvloop.run(_played(root, data, (port, ops_port), once=once))
+    return uvloop.run(_played(root, data, (_free(port), _free(ops_port)), once=once))
 
 
 async def _played(root: Path, data: Path, ports: tuple[int, int], *, once: bool) -> int:
@@ -73,6 +74,15 @@ async def _played(root: Path, data: Path, ports: tuple[int, int], *, once: bool)
         if not once and not failed:
             await _stay(addresses, data)
     return 1 if failed else 0
+
+
+def _free(port: int) -> int:
+    """The port, or one that is free: links and tokens carry it, so it must be known before the gateway is made."""
+    if port:
+        return port
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _composed(root: Path, data: Path, ports: tuple[int, int], urls: Mapping[str, str]) -> Gateway:
@@ -278,8 +288,8 @@ def _show_journal(database: Path, exchanges: Mapping[str, str]) -> list[str]:
     console.print()
     console.rule("[bold]What the journal kept")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("entry", "step", "consumer", "service", "purpose", "agreement", "outcome"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    for column in ("entry", "step", "consumer", "service", "agreement", "outcome"):
+        table.add_column(column, no_wrap=True, overflow="ellipsis", min_width=len(column) + 3)
     seen = set()
     for kept in archive.entries(database):
         facts = archive.shown(kept)
@@ -287,7 +297,7 @@ def _show_journal(database: Path, exchanges: Mapping[str, str]) -> list[str]:
             continue
         seen.add(facts["exchange"])
         outcome = f"{facts.get('status', '')} {facts.get('code', '')}".strip()
-        named = (facts.get(name, "") for name in ("step", "consumer", "service", "purpose", "agreement"))
+        named = (facts.get(name, "") for name in ("step", "consumer", "service", "agreement"))
         table.add_row(str(facts["entry"]), *map(str, named), outcome)
     console.print(table)
     found = archive.check(database)

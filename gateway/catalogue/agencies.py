@@ -179,7 +179,7 @@ class _Maker:
         expanded = {name: self._expanded(option, (*place, name)) for name, option in options.items()}
         if isinstance(written, manifests.HttpEndpoint):
             self._address(str(expanded["url"]), place)
-            self._secrets(written, place)
+            _own_secrets(self.reading, self.source, written, place)
         until = written.answer_check.report_until
         if until is not None and until < self.around.today:
             message = f"the answer check reports until {until}, which has passed; wrong answers are withheld now"
@@ -198,18 +198,6 @@ class _Maker:
                 self._window((*place, "maintenance", count), each) for count, each in enumerate(written.maintenance)
             ),
         )
-
-    def _secrets(self, written: manifests.HttpEndpoint, place: Place) -> None:
-        """A secret leaves only towards the agency whose name it begins with."""
-        named: dict[Place, str | None] = {
-            (*place, "secret_headers", header): secret for header, secret in written.secret_headers.items()
-        }
-        if written.tls is not None:
-            named |= {(*place, "tls", "client"): written.tls.client, (*place, "tls", "ca"): written.tls.ca}
-        for spot, secret in named.items():
-            if secret is not None and not secret.startswith(f"{self.folder.name}."):
-                remedy = f"Name a secret of your own, such as {self.folder.name}.{secret.rpartition('.')[2]}."
-                self.reading.error(self.source.at(*spot), f"the secret {secret} is not this agency's", remedy)
 
     def _window(self, place: Place, written: manifests.Maintenance) -> Window:
         if written.until is not None and written.until <= written.start:
@@ -265,3 +253,17 @@ class _Maker:
             message = "the address is no http or https URL, or has a user's name in it"
             remedy = "Write http:// or https://, a host and a path; put secrets into secret_headers."
             self.reading.error(self.source.at(*place, "url"), message, remedy)
+
+
+def _own_secrets(reading: Reading, source: Source, written: manifests.HttpEndpoint, place: Place) -> None:
+    """A secret leaves only towards the agency whose name it begins with."""
+    agency = Path(source.file).parent.name
+    named: dict[Place, str | None] = {
+        (*place, "secret_headers", header): secret for header, secret in written.secret_headers.items()
+    }
+    if written.tls is not None:
+        named |= {(*place, "tls", "client"): written.tls.client, (*place, "tls", "ca"): written.tls.ca}
+    for spot, secret in named.items():
+        if secret is not None and not secret.startswith(f"{agency}."):
+            remedy = f"Name a secret of your own, such as {agency}.{secret.rpartition('.')[2]}."
+            reading.error(source.at(*spot), f"the secret {secret} is not this agency's", remedy)

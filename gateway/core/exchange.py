@@ -129,7 +129,10 @@ def hold_size(announced: int | None, limit: int) -> None:
 
 
 def fingerprint(provider: AgencyId, service: ServiceId, head: Head, body: bytes) -> bytes:
-    """What a repeated idempotency key must agree in: target, purpose, case, mandate and body."""
+    """What a repeated idempotency key must agree in: target, purpose, case, mandate and body.
+
+    ``body`` is the canonical form, so that a retry may write the same JSON with other spaces or in another order.
+    """
     digest = hashlib.sha256()
     for part in (provider, service, head.purpose, head.case or "", head.on_behalf or ""):
         digest.update(len(part).to_bytes(4, "big") + part.encode())

@@ -174,7 +174,7 @@ def _document(path: Path, instance: str) -> Mapping[str, Any]:
         document = parse(raw) if len(raw) <= _MAX_FILE else None
     except OSError as error:
         raise BadKeys(
-            f"{path} cannot be read ({error.strerror}): make it with gateway, or correct GATEWAY_KEYS"
+            f"{path} cannot be read ({error.strerror}): make it with gateway keys gateway, or correct GATEWAY_KEYS"
         ) from error
     except Malformed as error:
         raise BadKeys(f"{path} is {error}: restore it from its backup") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway.core.entry import Stamp, Step
+from gateway.core.entry import Stamp, Step, canonical
 from gateway.core.exchange import Next, after_found, fingerprint
 from gateway.core.refusal import Refusal
 from gateway.edge import claims, problem
@@ -51,7 +51,7 @@ class Writes:
         return Claim(
             system=ask.consumer,
             key=ask.head.key,
-            fingerprint=fingerprint(ask.endpoint.provider, ask.service.id, ask.head, ask.raw),
+            fingerprint=fingerprint(ask.endpoint.provider, ask.service.id, ask.head, canonical(ask.value)),
             owner=new_id(),
             seconds=ask.endpoint.deadline + MARGIN,
             exchange=trail.exchange,

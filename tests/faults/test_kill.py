@@ -82,6 +82,5 @@ async def test_a_write_survives_a_kill_at_every_step(tmp_path: Path, chosen: int
 
 async def test_there_is_no_step_after_the_last(tmp_path: Path) -> None:
     """The steps above are all there are: a gateway doomed to the next one answers the write."""
-    async with founded(tmp_path) as town:
-        async with victim(town, tmp_path, STEPS + 2) as (_, address):
-            assert await write(town, address) == 200
+    async with founded(tmp_path) as town, victim(town, tmp_path, STEPS + 2) as (_, address):
+        assert await write(town, address) == 200

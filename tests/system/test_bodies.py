@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from gateway.edge import body
-from gateway.edge.telemetry import unquoted
+from gateway.edge.telemetry import _Wordless
 from tests.fakes.parties import LOOK_UP, MAX_BYTES, PERSON, PURPOSE, TAX
 from tests.fakes.town import Town, opened, until
 
@@ -263,7 +263,8 @@ async def test_broken_framing_is_refused_and_not_quoted(
 ) -> None:
     """What two readers could read as two requests is 400 and the end of the connection; no log has its bytes."""
     logger = logging.getLogger("aiohttp.server")
-    logger.addFilter(unquoted)
+    wordless = _Wordless()
+    logger.addFilter(wordless)
     async with connected(town) as wire:
         await wire.head(await permitted(town))
     async with connected(town) as wire:
@@ -272,7 +273,7 @@ async def test_broken_framing_is_refused_and_not_quoted(
         await wire.send(start.encode() + framed)
         answer = await wire.answer()
         assert await wire.closed()
-    logger.removeFilter(unquoted)
+    logger.removeFilter(wordless)
     assert answer.status == 400
     assert "90010001" not in caplog.text
     assert not town.office.seen
