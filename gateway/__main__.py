@@ -1,6 +1,7 @@
 """The commands: serve, check, explain, agreement, journal, demo."""
 
 import asyncio
+import gc
 import os
 import runpy
 import signal
@@ -64,6 +65,8 @@ async def _until_stopped(gateway: Gateway) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with gateway.running():
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked through again and again
         await stopped.wait()
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import ssl
 import time
@@ -36,8 +35,6 @@ from gateway.edge.writes import Writes
 from gateway.protocols.protocol import Surroundings
 from gateway.settings import Settings
 
-LINGER = 1.0
-"""Seconds for which a body that nobody wants is still taken in, so that the answer before it is not lost."""
 KEEPALIVE = 75.0
 MAX_HEADERS = 64
 BREAKER = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
@@ -88,8 +85,6 @@ class Gateway:
             stack.push_async_callback(self._drain)
             _show(self._catalogue, self.meters)
             log.info("started", public=public, operations=aside, catalogue=self._catalogue.digest[:16])
-            gc.collect()
-            gc.freeze()  # what lives as long as the process need not be looked through again and again
             yield Addresses(public, aside)
 
     async def _open_journal(self, stack: contextlib.AsyncExitStack) -> None:
@@ -208,11 +203,12 @@ def _show(catalogue: Catalogue, meters: Meters) -> None:
 
 async def _serve(stack: contextlib.AsyncExitStack, app: web.Application, listen: str, shutdown_seconds: float) -> str:
     host, _, port = listen.rpartition(":")
+    app.on_response_prepare.append(_unnamed)
     runner = web.AppRunner(
         app,
         access_log=None,
         keepalive_timeout=KEEPALIVE,
-        lingering_time=LINGER,
+        lingering_time=0,  # a body that nobody wants is not taken in; exchanges dismiss it with care
         max_headers=MAX_HEADERS,
         shutdown_timeout=shutdown_seconds,
         auto_decompress=False,
@@ -226,6 +222,11 @@ async def _serve(stack: contextlib.AsyncExitStack, app: web.Application, listen:
         raise NotStarted(f"{listen} cannot be listened on: {error.strerror}. Is another gateway running?") from error
     bound = runner.addresses[0]
     return f"http://{host}:{bound[1]}"
+
+
+async def _unnamed(_: web.Request, answer: web.StreamResponse) -> None:
+    """Not the versions of what it is made of, which aiohttp would tell everybody."""
+    answer.headers["Server"] = "gateway"
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:

@@ -17,13 +17,15 @@ import jwt
 import orjson
 import uvloop
 from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from deploy.demo.ministries import NOTE, ministries
 from deploy.demo.people import BY_SERIAL, body
 from deploy.demo.register import Register
-from deploy.demo.scenes import DARA, SCENES, Scene, Way
+from deploy.demo.scenes import DARA, LOOK_UP, SCENES, Scene, Way
 from gateway.app import Addresses, Gateway, NotStarted, compose
 from gateway.catalogue.reading import render
 from gateway.client import Answer, GatewayClient, Pace, Refused
@@ -44,6 +46,7 @@ class Outcome:
     exchange: str
     entry: str | None
     replayed: bool = False
+    retry_after: float | None = None
 
 
 def play(*, root: Path, data: Path, port: int, ops_port: int, once: bool) -> int:
@@ -142,7 +145,9 @@ class Story:
                 "detail": refused.detail,
                 "errors": [{"pointer": fault.pointer, "detail": fault.detail} for fault in refused.errors],
             }
-            return Outcome(refused.status, refused.code, problem, refused.exchange or "", None)
+            return Outcome(
+                refused.status, refused.code, problem, refused.exchange or "", None, retry_after=refused.retry_after
+            )
         return _answered(answer)
 
     async def _client(self, system: str) -> GatewayClient:
@@ -249,15 +254,29 @@ def _print(scene: Scene, outcome: Outcome, wrong: list[str]) -> None:
     console.print(f"\n[bold]{scene.title}[/]  {mark}")
     console.print(f"  {scene.client} asks {scene.agency} for {scene.service}, purpose {scene.purpose}", style="dim")
     if scene.status == 200:
-        again = " (the stored answer of the first call)" if outcome.replayed else ""
-        console.print(f"  [green]200[/]{again} {json.dumps(outcome.body, ensure_ascii=False)}", soft_wrap=False)
+        _print_answer(scene, outcome)
     else:
-        console.print(f"  [yellow]{outcome.status} {outcome.code}[/] {outcome.body.get('detail', '')}")
+        later = f" Retry after {outcome.retry_after:g} s." if outcome.retry_after else ""
+        console.print(f"  [yellow]{outcome.status} {outcome.code}[/] {outcome.body.get('detail', '')}{later}")
         for fault in outcome.body.get("errors", ()):
             console.print(f"      at {fault['pointer'] or 'the top'}: {fault['detail']}")
-    console.print(f"  {scene.why}", style="italic")
+    console.print(Padding(Text(scene.why, style="italic"), (0, 0, 0, 2)))
     for each in wrong:
         console.print(f"  [red]{each}[/]")
+
+
+def _print_answer(scene: Scene, outcome: Outcome) -> None:
+    again = " the stored answer of the first call" if outcome.replayed else ""
+    console.print(f"  [green]200[/]{again}")
+    members = Table.grid(padding=(0, 2))
+    for name, value in outcome.body.items():
+        members.add_row(name, json.dumps(value, ensure_ascii=False))
+    console.print(Padding(members, (0, 0, 0, 6)))
+    if scene.service == LOOK_UP:
+        number = scene.body["identifier"]["value"]
+        held = next(body(person) for person in BY_SERIAL.values() if person.identifier == number)
+        kept_back = ", ".join(name for name in held if name not in outcome.body)
+        console.print(f"      [dim]withheld: {kept_back}[/]")
 
 
 def _introduce(gateway: Gateway) -> None:
@@ -288,8 +307,8 @@ def _show_journal(database: Path, exchanges: Mapping[str, str]) -> list[str]:
     console.print()
     console.rule("[bold]What the journal kept")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("entry", "step", "consumer", "service", "agreement", "outcome"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis", min_width=len(column) + 3)
+    for column in ("entry", "step", "consumer", "service", "outcome"):
+        table.add_column(column, no_wrap=True)
     seen = set()
     for kept in archive.entries(database):
         facts = archive.shown(kept)
@@ -297,14 +316,17 @@ def _show_journal(database: Path, exchanges: Mapping[str, str]) -> list[str]:
             continue
         seen.add(facts["exchange"])
         outcome = f"{facts.get('status', '')} {facts.get('code', '')}".strip()
-        named = (facts.get(name, "") for name in ("step", "consumer", "service", "agreement"))
+        named = (facts.get(name, "") for name in ("step", "consumer", "service"))
         table.add_row(str(facts["entry"]), *map(str, named), outcome)
     console.print(table)
     found = archive.check(database)
     console.print(
-        f"\n  {found.entries} entries, {len(found.faults)} faults: each is bytes with a hash, numbered without gaps; "
-        "bodies are kept only as salted digests,\n  persons as pseudonyms. The forged token has no entry: nobody was "
-        "identified; such attempts are counted."
+        Padding(
+            f"{found.entries} entries, {len(found.faults)} faults: each is bytes with a hash, numbered without gaps. "
+            "Bodies are kept only as salted digests, persons as pseudonyms. The forged token has no entry, since "
+            "nobody was identified; such attempts are counted.",
+            (1, 0, 0, 2),
+        )
     )
     unseen = [title for exchange, title in exchanges.items() if exchange not in seen and title != "A forged token"]
     return [*found.faults, *(f"no entry of: {title}" for title in unseen)]

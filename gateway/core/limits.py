@@ -1,7 +1,7 @@
 """How often: a token bucket for a rate, and the arithmetic of a day's quota."""
 
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from gateway.core.model import Rate
 
@@ -22,7 +22,8 @@ def full(rate: Rate, now: float) -> Bucket:
 def draw(bucket: Bucket, rate: Rate, now: float) -> tuple[Bucket, float]:
     """Take one call: the bucket afterwards, and 0.0; or the bucket as it is now, and the seconds to wait."""
     speed = rate.calls / rate.seconds
-    tokens = min(float(rate.calls), bucket.tokens + max(0.0, now - bucket.filled) * speed)
+    now = max(now, bucket.filled)  # a clock that steps back must not fill the same seconds twice
+    tokens = min(float(rate.calls), bucket.tokens + (now - bucket.filled) * speed)
     if tokens >= 1.0:
         return Bucket(tokens - 1.0, now), 0.0
     return Bucket(tokens, now), (1.0 - tokens) / speed
@@ -36,4 +37,5 @@ def day_of(at: datetime, zone: tzinfo) -> str:
 def seconds_to_midnight(at: datetime, zone: tzinfo) -> float:
     """Until the next day begins in the zone; right across changes of summer time."""
     tomorrow = at.astimezone(zone).date() + timedelta(days=1)
-    return (datetime.combine(tomorrow, time(), zone) - at).total_seconds()
+    # through UTC: between two times of one zone Python subtracts what the clocks on the wall show
+    return (datetime.combine(tomorrow, time(), zone).astimezone(UTC) - at.astimezone(UTC)).total_seconds()

@@ -16,6 +16,7 @@ _BAD_ESCAPE = re.compile("~(?![01])")
 _LOCAL = "#/$defs/"
 _BRANCHES = ("allOf", "anyOf", "oneOf")
 _SINGLE = ("then", "else")
+_KEPT = ("$schema", "title", "description", "type")
 
 
 @lru_cache(maxsize=4096)
@@ -65,37 +66,54 @@ def minimise(value: Any, cut: Cut | None) -> Any:
     return kept
 
 
-def reduced(schema: Any, cut: Cut | None, *, root: Mapping[str, Any] | None = None, depth: int = 0) -> Any:
-    """The schema as a caller sees it who gets only what the cut keeps; local references are written out.
-
-    ``root`` holds the ``$defs``; it is the schema itself at the top.
-    """
+def reduced(schema: Any, cut: Cut | None) -> Any:
+    """The schema as a caller sees it who gets only what the cut keeps; local references are written out."""
     if cut is None or not isinstance(schema, Mapping):
         return schema
-    base = schema if root is None else root
+    kept = _reduced(schema, cut, schema, 0)
+    needed = _reached(kept, schema.get("$defs", {}))
+    return {**kept, "$defs": needed} if needed else kept
+
+
+def _reduced(schema: Any, cut: Cut | None, root: Mapping[str, Any], depth: int) -> Any:
+    if cut is None or not isinstance(schema, Mapping):
+        return schema
     if depth > 32:  # a recursive definition that the cut never leaves
         return True
     if "$ref" in schema:
-        return reduced(_target(schema, base), cut, root=base, depth=depth + 1)
-    kept: dict[str, Any] = {
-        name: schema[name] for name in ("$schema", "title", "description", "type") if name in schema
-    }
+        return _reduced(_target(schema, root), cut, root, depth + 1)
+    kept: dict[str, Any] = {name: schema[name] for name in _KEPT if name in schema}
     if "properties" in schema:
         kept["properties"] = {
-            name: reduced(inner, cut[name], root=base, depth=depth + 1)
+            name: _reduced(inner, cut[name], root, depth + 1)
             for name, inner in schema["properties"].items()
             if name in cut
         }
     if "required" in schema:
         kept["required"] = [name for name in schema["required"] if cut.get(name, {}) is None]
     if "items" in schema:
-        kept["items"] = reduced(schema["items"], cut, root=base, depth=depth + 1)
+        kept["items"] = _reduced(schema["items"], cut, root, depth + 1)
     for word in _BRANCHES:
         if word in schema:
-            kept[word] = [reduced(branch, cut, root=base, depth=depth + 1) for branch in schema[word]]
-    if root is None and "$defs" in schema:
-        kept["$defs"] = schema["$defs"]
+            kept[word] = [_reduced(branch, cut, root, depth + 1) for branch in schema[word]]
     return kept
+
+
+def _reached(schema: Any, definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """The definitions that a schema still leads to: the others would tell of what is not disclosed."""
+    found: dict[str, Any] = {}
+    waiting = [schema]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, list):
+            waiting += here
+        elif isinstance(here, Mapping):
+            name = str(here.get("$ref", "")).removeprefix(_LOCAL)
+            if name in definitions and name not in found:
+                found[name] = definitions[name]
+                waiting.append(definitions[name])
+            waiting += here.values()
+    return found
 
 
 def can_contain(schema: Any, pointer: str) -> bool:

@@ -2,19 +2,20 @@
 
 JSON Schema 2020-12, ``format`` asserted, regular expressions that take linear time, no reference out of the schema
 itself. jsonschema-rs gives the verdict (about a hundred times faster), jsonschema finds the words for what it
-refused; formats and patterns are jsonschema-rs's own in both, so that there is one definition of each.
+refused. What they would judge differently (formats, patterns, multiples, equal items) is asked of jsonschema-rs in
+both, so that there is one definition of each.
 """
 
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import jsonschema
 import jsonschema_rs
 import orjson
-from jsonschema.exceptions import FormatError
 from jsonschema.validators import extend
 
 from gateway.core.refusal import ShapeFault
@@ -28,7 +29,20 @@ MAX_INTEGER = 2**53 - 1
 
 _DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
 _LONG_NUMBER = b"0" * 16
-_REFUSED_WORDS = ("patternProperties", "$dynamicRef", "$dynamicAnchor", "$id", "$anchor")
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_LOCAL = "#/$defs/"
+_REFUSED_WORDS = (
+    *("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "patternProperties"),
+    "unevaluatedItems",  # jsonschema takes quadratic time for it; items after prefixItems says the same
+)
+_ASKED = ("format", "multipleOf", "pattern", "uniqueItems")
+_ITEMS = ("items", "additionalProperties", "contains", "propertyNames", "unevaluatedProperties")
+_IN_PLACE = ("not", "if", "then", "else")
+_BRANCHES = ("allOf", "anyOf", "oneOf")
+_STEPS = 10_000
+"""References followed for the words of one value; a recursive schema can ask for more of them than there are atoms."""
+_NOTHING: Mapping[str, Any] = {"not": {}}
+"""``false`` written so that jsonschema says where it stood."""
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -47,6 +61,7 @@ class BadSchema(ValueError):
 def parse(raw: bytes) -> Any:
     """The JSON value of the bytes (RFC 8259, held to RFC 7493: no duplicate names, no integers beyond 2^53).
 
+    A number with a fraction or an exponent is a double, the nearest one; one that would be infinite is refused.
     Raises Malformed.
     """
     try:
@@ -93,21 +108,23 @@ def _exact(digits: str) -> int:
 class Shape:
     """A self-contained schema, compiled twice: for the verdict and for the words."""
 
-    __slots__ = ("_fast", "_slow", "schema")
+    __slots__ = ("_fast", "_names", "_plain", "schema")
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         """Compile. Raises BadSchema where the schema is wrong or uses what the gateway refuses."""
-        _hold(schema, schema, "")
+        if schema.get("$schema", _DIALECT) != _DIALECT:
+            raise BadSchema("/$schema", f"is no JSON Schema 2020-12; write {_DIALECT}")
         try:
             jsonschema_rs.meta.validate(dict(schema))
         except jsonschema_rs.ValidationError as error:
-            where = "".join(f"/{step}" for step in error.instance_path)
-            raise BadSchema(where, error.message) from error
+            raise BadSchema(_pointer(error.instance_path), error.message) from error
+        self._plain = _held(schema, schema, "")
+        _hold_loops(self._plain)
         try:
             self._fast = _compiled(dict(schema))
         except (ValueError, jsonschema_rs.ReferencingError) as error:
             raise BadSchema("", str(error).splitlines()[0]) from error
-        self._slow = _Words(schema, format_checker=_Formats())
+        self._names = frozenset(_names(self._plain))
         self.schema: Mapping[str, Any] = schema
         """JSON Schema 2020-12; every ``$ref`` is ``#`` or ``#/$defs/…``."""
 
@@ -117,19 +134,34 @@ class Shape:
 
     def broken_rules(self, value: Any) -> tuple[str, ...]:
         """Which rules of the schema a value breaks, as pointers into the schema: for logs, free of the value."""
-        errors = itertools.islice(self._slow.iter_errors(value), MAX_FAULTS)
+        errors = itertools.islice(self._errors(value), MAX_FAULTS)
         return tuple(dict.fromkeys(_pointer(error.absolute_schema_path) for error in errors))
 
     def faults(self, value: Any) -> tuple[ShapeFault, ...]:
         """What does not fit, at most MAX_FAULTS places, deepest causes first; empty where it fits."""
         found: dict[tuple[str, str], ShapeFault] = {}
-        for error in self._slow.iter_errors(value):
+        for error in self._errors(value):
             for leaf in _leaves(error):
-                fault = ShapeFault(_pointer(leaf.absolute_path), _words(leaf))
+                fault = ShapeFault(_pointer(self._shown(leaf.absolute_path)), _words(leaf, self._names))
                 found.setdefault((fault.pointer, fault.detail), fault)
                 if len(found) >= MAX_FAULTS:
                     return tuple(found.values())
+        if not found and not self.fits(value):  # too deep, or too long, to say why
+            return (ShapeFault("", "does not fit the schema"),)
         return tuple(found.values())
+
+    def _errors(self, value: Any) -> Iterator[jsonschema.ValidationError]:
+        words = _Words(self._plain, format_checker=_Patience())
+        try:
+            yield from words.iter_errors(value)
+        except (_Exhausted, RecursionError):
+            return
+
+    def _shown(self, path: Iterable[str | int]) -> Iterator[str | int]:
+        """The path as far as it is made of the schema's names: a member's name can be an identifier too."""
+        return itertools.takewhile(
+            lambda step: isinstance(step, int) or step in self._names or bool(_PLAIN_NAME.fullmatch(step)), path
+        )
 
 
 def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
@@ -142,41 +174,127 @@ def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
     )
 
 
-def _hold(schema: Any, root: Mapping[str, Any], where: str) -> None:
-    """Refuse what the two engines could understand differently, and every reference out of the schema."""
-    if isinstance(schema, list):
-        for place, inner in enumerate(schema):
-            _hold(inner, root, f"{where}/{place}")
+def _held(schema: Any, root: Mapping[str, Any], where: str) -> Any:
+    """The schema for the words: without ``$schema``, which would bring jsonschema's own rules back below it.
+
+    Raises BadSchema for what the two engines could understand differently, and for references out of the schema.
+    """
     if not isinstance(schema, Mapping):
-        return
+        return schema
     for word in _REFUSED_WORDS:
-        if word in schema and not where.endswith("/properties"):
+        if word in schema:
             raise BadSchema(f"{where}/{word}", f"{word} is not taken; write the schema without it")
-    ref = schema.get("$ref")
-    if isinstance(ref, str) and ref != "#" and ref.removeprefix("#/$defs/") not in root.get("$defs", {}):
+    if schema.get("$schema", _DIALECT) != _DIALECT:
+        raise BadSchema(f"{where}/$schema", f"is no JSON Schema 2020-12; write {_DIALECT}")
+    ref = schema.get("$ref", "#")
+    if ref != "#" and _definition(ref) not in root.get("$defs", {}):
         raise BadSchema(f"{where}/$ref", "a reference must lead to a definition that exists")
-    for word, inner in schema.items():
-        if word not in ("enum", "const", "examples", "default"):
-            _hold(inner, root, f"{where}/{word}")
+    return {
+        word: _held_below(word, inner, root, f"{where}/{word}") for word, inner in schema.items() if word != "$schema"
+    }
 
 
-def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
-    if validator.is_type(instance, "string") and not _compiled({"pattern": pattern}).is_valid(instance):
-        yield jsonschema.ValidationError("pattern")
+def _held_below(word: str, inner: Any, root: Mapping[str, Any], where: str) -> Any:
+    if word in ("properties", "$defs", "dependentSchemas") and isinstance(inner, Mapping):
+        return {name: _somewhere(_held(each, root, where + _pointer((name,)))) for name, each in inner.items()}
+    if word in (*_BRANCHES, "prefixItems") and isinstance(inner, list):
+        return [_somewhere(_held(each, root, f"{where}/{place}")) for place, each in enumerate(inner)]
+    return _held(inner, root, where) if word in (*_ITEMS, *_IN_PLACE) else inner
 
 
-_Words = extend(jsonschema.Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call] # as shipped
+def _somewhere(schema: Any) -> Any:
+    return _NOTHING if schema is False else schema
 
 
-class _Formats(jsonschema.FormatChecker):
-    """Asks jsonschema-rs, which also decides on the hot path."""
+def _definition(ref: Any) -> str | None:
+    """The name of the definition that a reference leads to: one step, with nothing to decode."""
+    name = ref.removeprefix(_LOCAL) if isinstance(ref, str) and ref.startswith(_LOCAL) else "/"
+    return None if set("/~%") & set(name) else name
+
+
+def _hold_loops(root: Mapping[str, Any]) -> None:
+    """Refuse a schema that is defined by itself, without a step down into the value in between."""
+    leads = {_LOCAL + name: set(_refs(inner)) for name, inner in root.get("$defs", {}).items()}
+    leads["#"] = set(_refs(root))
+    while ends := [ref for ref, targets in leads.items() if not targets & leads.keys()]:
+        for ref in ends:
+            del leads[ref]
+    if leads:
+        raise BadSchema(min(leads).removeprefix("#"), "the schema refers to itself without going deeper into the value")
+
+
+def _refs(schema: Any) -> Iterator[str]:
+    """The references that hold for the same value as the schema."""
+    if isinstance(schema, Mapping):
+        if "$ref" in schema:
+            yield schema["$ref"]
+        in_place = [schema[word] for word in _IN_PLACE if word in schema]
+        for inner in (*in_place, *schema.get("dependentSchemas", {}).values()):
+            yield from _refs(inner)
+        for word in _BRANCHES:
+            for inner in schema.get(word, ()):
+                yield from _refs(inner)
+
+
+def _names(schema: Any) -> Iterator[str]:
+    """Every member that the schema knows by its name."""
+    if isinstance(schema, Mapping):
+        for word, inner in schema.items():
+            if word == "properties" and isinstance(inner, Mapping):
+                yield from inner
+            yield from _names(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from _names(inner)
+
+
+@lru_cache(maxsize=256)
+def _judge(word: str, rule: bytes) -> jsonschema_rs.Validator:
+    return _compiled({word: orjson.loads(rule)})
+
+
+def _asked(word: str) -> Callable[..., Iterator[jsonschema.ValidationError]]:
+    """The rule as the hot path holds it."""
+
+    def hold(_validator: Any, rule: Any, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
+        if not _judge(word, orjson.dumps(rule)).is_valid(instance):
+            yield jsonschema.ValidationError(word)
+
+    return hold
+
+
+class _Exhausted(Exception):
+    """The words would take too long."""
+
+
+class _Patience:
+    """What is left of _STEPS. It travels as the format checker, which jsonschema hands to every subschema."""
+
+    __slots__ = ("left",)
 
     def __init__(self) -> None:
-        super().__init__(formats=())
+        self.left = _STEPS
 
-    def check(self, instance: object, format: str) -> None:  # noqa: A002 - the library's name
-        if not _compiled({"format": format}).is_valid(instance):
-            raise FormatError("format")
+
+def _follow(validator: Any, ref: str, instance: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
+    patience = validator.format_checker
+    patience.left -= 1
+    if patience.left < 0:
+        raise _Exhausted
+    yield from jsonschema.Draft202012Validator.VALIDATORS["$ref"](validator, ref, instance, schema)
+
+
+def _hold_names(validator: Any, rule: Any, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
+    """One error of the object, where jsonschema gives those of a string that no pointer leads to."""
+    held = validator.evolve(schema=rule)
+    if isinstance(instance, dict) and not all(held.is_valid(name) for name in instance):
+        yield jsonschema.ValidationError("propertyNames")
+
+
+_Words = extend(  # type: ignore[no-untyped-call] # as shipped
+    jsonschema.Draft202012Validator,
+    {"$ref": _follow, "propertyNames": _hold_names, **{word: _asked(word) for word in _ASKED}},
+)
 
 
 def _leaves(error: jsonschema.ValidationError) -> Iterator[jsonschema.ValidationError]:
@@ -204,12 +322,14 @@ def _plain(limit: Any) -> str:
     return json.dumps(limit, ensure_ascii=False)
 
 
-def _words(error: jsonschema.ValidationError) -> str:
+def _words(error: jsonschema.ValidationError, names: frozenset[str]) -> str:
     """One sentence on the rule that is broken; nothing of the value."""
     rule: Any = error.validator_value
     word = str(error.validator)
     if word in _LIMITS:
         return _LIMITS[word].format(rule)
+    if word in ("additionalProperties", "unevaluatedProperties"):
+        return _unknown_names(error, names)
     say = _SENTENCES.get(word)
     return say(rule, error) if say else f"breaks the schema's {word}"
 
@@ -219,19 +339,18 @@ def _missing(rule: list[str], error: jsonschema.ValidationError) -> str:
     return "lacks the required " + ", ".join(name for name in rule if name not in members)
 
 
-def _unknown_names(_rule: Any, error: jsonschema.ValidationError) -> str:
+def _unknown_names(error: jsonschema.ValidationError, names: frozenset[str]) -> str:
     """Names only where they look like names: a member's name can be an identifier too."""
-    known = error.schema.get("properties", {}) if isinstance(error.schema, Mapping) else {}
-    names = [name for name in error.instance if name not in known] if isinstance(error.instance, dict) else []
-    plain = [name for name in names if _PLAIN_NAME.fullmatch(name)][:5]
+    members: Any = error.instance
+    schema: Any = error.schema
+    known = names if error.validator == "unevaluatedProperties" else schema.get("properties", {})
+    plain = [name for name in members if name not in known and _PLAIN_NAME.fullmatch(name)][:5]
     return "has members that the schema does not know" + (": " + ", ".join(plain) if plain else "")
 
 
 _SENTENCES: Mapping[str, Callable[[Any, jsonschema.ValidationError], str]] = {
     "type": lambda rule, _: "must be " + (" or ".join(rule) if isinstance(rule, list) else str(rule)),
     "required": _missing,
-    "additionalProperties": _unknown_names,
-    "unevaluatedProperties": _unknown_names,
     "enum": lambda rule, _: "must be one of " + ", ".join(_plain(choice) for choice in rule[:20]),
     "const": lambda rule, _: f"must be {_plain(rule)}",
     "format": lambda rule, _: f"must be a valid {rule}",
@@ -241,6 +360,8 @@ _SENTENCES: Mapping[str, Callable[[Any, jsonschema.ValidationError], str]] = {
     "dependentRequired": lambda _rule, _: "lacks a member that another one requires",
     "contains": lambda _rule, _: "must contain an item of the permitted form",
     "not": lambda _rule, _: "has a form that is not permitted",
+    "items": lambda _rule, _: "has more items than the schema knows",
+    "propertyNames": lambda _rule, _: "has a member with a name that is not permitted",
     "uniqueItems": lambda _rule, _: "must not have the same item twice",
 }
 

@@ -45,7 +45,7 @@ def routes(
             headers = {"Cache-Control": "private, no-store"}
             return web.Response(body=show(now, caller.system), content_type="application/json", headers=headers)
 
-        return _refusing(shown, catalogue, issuer)
+        return _refusing(shown, exchanges, catalogue, issuer)
 
     page = _page()
 
@@ -60,22 +60,23 @@ def routes(
 
     return (
         web.post(EXCHANGE, exchanges.answer, expect_handler=expect_nothing),
-        web.route("*", EXCHANGE, _refusing(wrong_method, catalogue, issuer), expect_handler=expect_nothing),
+        web.route("*", EXCHANGE, _refusing(wrong_method, exchanges, catalogue, issuer), expect_handler=expect_nothing),
         web.get("/v1/catalogue", known(listing)),
         web.get("/openapi.json", known(described)),
-        web.get(REFUSALS, _refusing(refusals, catalogue, issuer)),
-        web.route("*", "/{anything:.*}", _refusing(unknown, catalogue, issuer), expect_handler=expect_nothing),
+        web.get(REFUSALS, _refusing(refusals, exchanges, catalogue, issuer)),
+        web.route("*", "/{rest:.*}", _refusing(unknown, exchanges, catalogue, issuer), expect_handler=expect_nothing),
     )
 
 
-def _refusing(handler: Handler, catalogue: Callable[[], Catalogue], issuer: str) -> Handler:
-    """The handler, its refusals as problem documents."""
+def _refusing(handler: Handler, exchanges: Exchanges, catalogue: Callable[[], Catalogue], issuer: str) -> Handler:
+    """The handler, its refusals as problem documents, counted."""
 
     async def answered(request: web.Request) -> web.Response:
         try:
             answer = await handler(request)
         except Refusal as refusal:
             exchange = new_id()
+            exchanges.count_refusal(refusal.code)
             answer = problem.response(refusal, problem.document(refusal, exchange, catalogue(), issuer + REFUSALS))
             answer.headers["Exchange-Id"] = exchange
         if not request.content.is_eof():

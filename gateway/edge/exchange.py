@@ -241,14 +241,21 @@ class Exchanges:
                 trail.stamp = await self._parts.journal.append(drafted)
             except Refusal as failed:
                 return await self._refused(trail, failed)
+            except Exception as error:  # noqa: BLE001 - nothing leaves unwritten, not even what was to be said of it
+                log.error("journal_broken", exchange=trail.exchange, **place(error))  # noqa: TRY400 - see place
+                return await self._refused(trail, unavailable())
         return released
+
+    def count_refusal(self, code: str) -> None:
+        """Somebody was told no, at any address."""
+        self._parts.meters.child(self._parts.meters.refusals, code).inc()
 
     def _count(self, trail: Trail, released: Released) -> None:
         meters = self._parts.meters
         took = time.monotonic() - trail.begun
         code = released.refusal.code if released.refusal else None
         if code:
-            meters.child(meters.refusals, code).inc()
+            self.count_refusal(code)
         if trail.consumer is not None:
             where = _labels(trail)
             outcome = code or ("replayed" if released.replayed else "answered")

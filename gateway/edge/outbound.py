@@ -1,75 +1,306 @@
-"""The HTTP client towards agencies' systems: one session, one attempt, every size and time bounded."""
+"""The HTTP client towards agencies' systems: pools of connections, one attempt, every size and time bounded."""
 
 import asyncio
+import contextlib
+import select
 import ssl
-from collections.abc import Mapping
-from typing import Self
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Self, cast
 
-import aiohttp
-from aiohttp.client_reqrep import ClientRequest
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
-from yarl import URL
-
-from gateway import __version__
+from gateway.edge.dialing import reached
+from gateway.edge.wire import Origin, Reader, parted, written
 from gateway.protocols.protocol import Cut, Reply, TooLarge, Unsent
 
 CONNECTIONS = 100
 """To one host and port, under one TLS configuration."""
 IDLE_SECONDS = 4.0
-"""A pooled connection lives this long unused: less than the five seconds after which common servers hang up."""
+"""A kept connection lives this long unused: less than the five seconds after which common servers hang up."""
 CONNECT_SHARE = 0.75
 """Of the time: what waiting for a connection may take. It ends before the whole does, so that a call which found no
 connection is known not to have been sent."""
+_ENDING_SECONDS = 1.0
+"""That closing waits for the connections, which are broken off and not said goodbye to."""
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Gives out no connection on which an answer nobody asked for lies waiting.
+class _Connection(asyncio.Protocol):
+    """One connection: nothing, or one request and its answer."""
 
-    aiohttp 3.14 hands such an answer to the next request: one person's record to whoever asks for another's.
+    __slots__ = ("_future", "_loop", "_pool", "_readable", "_reader", "_timer", "_transport", "made", "since", "usable")
+
+    def __init__(self, pool: "_Pool", loop: asyncio.AbstractEventLoop) -> None:
+        self._pool = pool
+        self._loop = loop
+        self._reader = Reader()
+        self._future: asyncio.Future[Reply] | None = None
+        self.made = self.usable = False
+        self.since = 0.0
+        """When it was last used, where it is idle."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._readable = select.poll()
+        self._readable.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self.made = self.usable = True
+        self._pool.connections.add(self)
+
+    def quiet(self) -> bool:
+        """Neither hung up nor spoken on, not even in what the event loop has not read yet.
+
+        An answer that nobody asked for would be given to the next request: one person's record to another's.
+        """
+        return self.usable and not self._readable.poll(0)
+
+    def ask(self, method: str, request: bytes, max_bytes: int, end: float) -> asyncio.Future[Reply]:
+        """Send; ``end`` is on the loop's clock. What is given ends as ``Outbound.send`` does."""
+        self._future = future = self._loop.create_future()
+        self._timer = self._loop.call_at(end, self._expired)
+        self._reader.expect(method, max_bytes)
+        self._transport.write(request)
+        return future
+
+    def _expired(self) -> None:
+        self._fail(TimeoutError("no whole answer in time"))
+
+    def data_received(self, data: bytes) -> None:
+        if self._future is None:  # nobody asked
+            self.abort()
+            return
+        try:
+            whole = self._reader.feed(data)
+        except (Cut, TooLarge) as error:
+            self._fail(error)
+            return
+        if whole:
+            self._answered(self._future)
+
+    def _answered(self, future: asyncio.Future[Reply]) -> None:
+        self._future = None
+        self._timer.cancel()
+        if not future.done():  # its caller may have been cancelled in this very turn
+            future.set_result(self._reader.reply())
+        if self.usable and self._reader.reusable and not self._transport.get_write_buffer_size():
+            self._pool.keep(self)
+        else:
+            self.abort()
+
+    def _fail(self, error: Exception) -> None:
+        future, self._future = self._future, None
+        if future is not None:
+            self._timer.cancel()
+            if not future.done():
+                future.set_exception(error)
+        self.abort()
+
+    def abandon(self, future: asyncio.Future[Reply]) -> None:
+        """Its caller waits no more. By now the connection may have answered, and serve another one."""
+        if self._future is future:
+            self._future = None
+            self._timer.cancel()
+            self.abort()
+
+    def abort(self) -> None:
+        """Break it off, whatever is still to be sent or read."""
+        self.usable = False
+        self._transport.abort()
+
+    def eof_received(self) -> None:
+        """The stream's end, by the other side's word or by somebody who cut it off."""
+        self.usable = False
+        if self._future is not None and _said_goodbye(self._transport) and self._reader.end():
+            self._answered(self._future)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.made:  # lost in the handshake: whoever opened it is told
+            return
+        self._fail(Cut(type(exc).__name__ if exc else "the connection ended before its answer"))
+        self._pool.lost(self)
+
+
+def _said_goodbye(transport: asyncio.BaseTransport) -> bool:
+    """Over TLS the end of a stream is a message: without it, somebody on the way may have cut (RFC 9112, section 9.8).
+
+    asyncio tells both alike, uvloop does not.
     """
-
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's signature
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            if connection.protocol is not None and not connection.protocol.should_close:
-                return connection
-            connection.close()
-
-
-async def _once(request: ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """aiohttp sends PUT and DELETE again, silently, when a kept connection breaks (``retry_persistent_connection``).
-
-    A write must not have two effects, so what it would catch is turned here into what it does not know.
-    """
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
     try:
-        return await handler(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise Cut(type(error).__name__) from None
+        return not tls.read(1)  # nothing after the message; without it, a wish to read on
+    except ssl.SSLError:
+        return False
 
 
-class AiohttpOutbound:
-    """Outbound over one aiohttp session; an async context manager, to be opened inside the event loop."""
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    connections: int
+    idle_seconds: float
 
-    def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+
+class _Pool:
+    """The connections to one origin, under one TLS configuration."""
+
+    def __init__(
+        self, origin: Origin, tls: ssl.SSLContext | None, bounds: _Bounds, emptied: Callable[[], None]
+    ) -> None:
+        self.connections: set[_Connection] = set()
+        self._bounds = bounds
+        self._origin = origin
+        self._tls = tls
+        self._emptied = emptied
+        self._loop = asyncio.get_running_loop()
+        self._idle: deque[_Connection] = deque()
+        self._waiting: deque[asyncio.Future[_Connection | None]] = deque()
+        self._places = 0
+        """Taken by connections, and by those that open one."""
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def unused(self) -> _Connection | None:
+        """One that was kept: the one used last, so that the others grow old."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.quiet():
+                return connection
+            connection.abort()
+        return None
+
+    async def connection(self) -> _Connection:
+        """One that was kept, or is new, or that somebody gave back: first come, first served."""
+        while True:
+            if found := self.unused():
+                return found
+            if self._places < self._bounds.connections:
+                self._places += 1
+                return await self._opened()
+            handed = await self._turn()
+            if handed is None:
+                return await self._opened()
+            if handed.quiet():
+                return handed
+            handed.abort()
+
+    async def _turn(self) -> _Connection | None:
+        """Wait for a connection, or for the place of one."""
+        future: asyncio.Future[_Connection | None] = self._loop.create_future()
+        self._waiting.append(future)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._pass_on(future.result())
+            elif future in self._waiting:
+                self._waiting.remove(future)
+            raise
+
+    def _pass_on(self, handed: _Connection | None) -> None:
+        if handed is None:
+            self._vacate()
+        elif handed.usable:
+            self.keep(handed)
+
+    async def _opened(self) -> _Connection:
+        """In a place that was taken before."""
+        connection = _Connection(self, self._loop)
+        origin = self._origin
+        try:
+            await self._loop.create_connection(
+                lambda: connection,
+                sock=await reached(origin.host, origin.port),
+                ssl=(self._tls or _default_tls()) if origin.secure else None,
+                server_hostname=origin.host.rstrip(".") if origin.secure else None,
+            )
+        except BaseException:
+            if connection.made:
+                connection.abort()  # and its loss gives the place back
+            else:
+                self._vacate()
+            raise
+        if not connection.usable:
+            raise Unsent("the connection was over, or spoken on, before anything was asked")
+        return connection
+
+    def keep(self, connection: _Connection) -> None:
+        """Its answer is whole, and it may carry another one."""
+        if self._hand(connection):
+            return
+        connection.since = self._loop.time()
+        self._idle.append(connection)
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(self._bounds.idle_seconds, self._sweep)
+
+    def _hand(self, what: _Connection | None) -> bool:
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(what)
+                return True
+        return False
+
+    def lost(self, connection: _Connection) -> None:
+        """It is closed: its place is free."""
+        self.connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._vacate()
+
+    def _vacate(self) -> None:
+        if self._hand(None):
+            return
+        self._places -= 1
+        if not self._places:
+            if self._sweeping is not None:
+                self._sweeping.cancel()
+            self._emptied()
+
+    def _sweep(self) -> None:
+        """One timer for all of them, not one for each use."""
+        old = self._loop.time() - self._bounds.idle_seconds
+        while self._idle and self._idle[0].since <= old:
+            self._idle.popleft().abort()
+        self._sweeping = None
+        if self._idle:
+            self._sweeping = self._loop.call_at(self._idle[0].since + self._bounds.idle_seconds, self._sweep)
+
+
+@lru_cache(maxsize=1)
+def _default_tls() -> ssl.SSLContext:
+    """Reading the system's authorities takes milliseconds."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class HttpOutbound:
+    """Outbound over HTTP/1.1; an async context manager, to be opened inside the event loop."""
+
+    def __init__(self, connections: int = CONNECTIONS, idle_seconds: float = IDLE_SECONDS) -> None:
+        """Both bounds hold for each host and port under one TLS configuration."""
+        self._bounds = _Bounds(connections, idle_seconds)
+        self._pools: dict[tuple[tuple[bool, str, int], ssl.SSLContext | None], _Pool] = {}
+        self._arriving: set[asyncio.Timeout] = set()
+        """Of the calls that have no connection yet."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, limit_per_host=CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": f"gateway/{__version__}", "Accept-Encoding": "identity"},
-            auto_decompress=False,
-            trust_env=False,
-            middlewares=(_once,),
-        )
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        self._loop = None
+        self._ended.clear()
+        for limit in self._arriving:
+            if not limit.expired():
+                limit.reschedule(0)
+        for pool in self._pools.values():
+            for connection in tuple(pool.connections):
+                connection.abort()
+        if self._pools:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ENDING_SECONDS):
+                    await self._ended.wait()
 
     async def send(
         self,
@@ -83,57 +314,53 @@ class AiohttpOutbound:
         tls: ssl.SSLContext | None = None,
     ) -> Reply:
         """See ``protocols.protocol.Outbound``."""
-        if self._session is None or self._session.closed:
+        if self._loop is None:
             raise Unsent("the gateway is shutting down")
         if seconds <= 0:
             raise Unsent("no time is left")
-        # aiohttp's words carry the url, and the url may carry an identifier: hence `from None` throughout.
-        target = _target(url)
+        end = self._loop.time() + seconds
         try:
-            async with asyncio.timeout(seconds):
-                response = await self._session.request(
-                    method,
-                    target,
-                    headers=headers,
-                    data=body,
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(connect=seconds * CONNECT_SHARE, ceil_threshold=seconds),
-                    ssl=True if tls is None else tls,
-                )
-                return await _read(response, max_bytes)
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise Unsent(str(error.certificate_error)) from None
-        except aiohttp.ClientConnectorError as error:
-            raise Unsent(error.os_error.strerror or type(error.os_error).__name__) from None
-        except (aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+            origin, target = parted(url)
+            request = written(method, origin, target, headers, body)
+        except ValueError as error:
+            raise Unsent(str(error)) from None
+        pool = self._pool(origin, tls)
+        connection = pool.unused() or await self._connected(pool, end - seconds * (1 - CONNECT_SHARE))
+        future = connection.ask(method, request, max_bytes, end)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            connection.abandon(future)
+            raise
+
+    def _pool(self, origin: Origin, tls: ssl.SSLContext | None) -> _Pool:
+        key = (origin.key, tls if origin.secure else None)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = _Pool(origin, tls, self._bounds, lambda: self._drop(key))
+        return pool
+
+    def _drop(self, key: tuple[tuple[bool, str, int], ssl.SSLContext | None]) -> None:
+        """So that neither addresses nor certificates that are used no more pile up."""
+        del self._pools[key]
+        if not self._pools:
+            self._ended.set()
+
+    async def _connected(self, pool: _Pool, end: float) -> _Connection:
+        """A connection by the loop's time ``end``; whatever goes wrong, nothing was sent."""
+        try:
+            async with asyncio.timeout_at(end) as limit:
+                self._arriving.add(limit)
+                try:
+                    return await pool.connection()
+                finally:
+                    self._arriving.discard(limit)
+        except ssl.SSLCertVerificationError as error:
+            raise Unsent(str(error)) from None
+        except OSError as error:  # TimeoutError is one
+            raise Unsent(error.strerror or type(error).__name__) from None
+        except (ValueError, RuntimeError) as error:  # a name that no name server takes; uvloop's sock_connect
             raise Unsent(type(error).__name__) from None
-        except TimeoutError:
-            raise TimeoutError(f"no whole answer within {seconds:.3g} seconds") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Cut(type(error).__name__) from None
 
 
-def _target(url: str) -> URL:
-    try:
-        target = URL(url, encoded=True)
-        if target.scheme in {"http", "https"} and target.port:
-            return target
-    except ValueError:  # yarl finds a wrong port only when it is asked for it
-        pass
-    raise Unsent("the address is no http or https url")
-
-
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> Reply:
-    """The answer with its whole body."""
-    chunks = []
-    size = 0
-    try:
-        while size <= max_bytes and (chunk := await response.content.readany()):
-            chunks.append(chunk)
-            size += len(chunk)
-    finally:
-        if not response.closed:  # what was left unread takes its connection with it
-            response.close()
-    if size > max_bytes:
-        raise TooLarge(f"more than {max_bytes} bytes")
-    return Reply(response.status, response.headers, chunks[0] if len(chunks) == 1 else b"".join(chunks))
+AiohttpOutbound = HttpOutbound

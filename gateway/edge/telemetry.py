@@ -122,22 +122,26 @@ class _Lines:
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
         self._waiting: list[bytes] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Where a flush is under way."""
 
     def msg(self, line: bytes) -> None:
         """Take one line."""
         self._waiting.append(line)
-        if len(self._waiting) > 1:
-            return
         try:
-            asyncio.get_running_loop().call_later(GATHERING, self.flush)
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             self.flush()
+            return
+        if loop is not self._loop:
+            self._loop = loop
+            loop.call_later(GATHERING, self.flush)
 
     debug = info = warning = error = critical = msg
 
     def flush(self) -> None:
         """Write what waits."""
-        lines, self._waiting = self._waiting, []
+        lines, self._waiting, self._loop = self._waiting, [], None
         if lines:
             self._out.write(b"\n".join(lines) + b"\n")
             self._out.flush()

@@ -29,9 +29,10 @@ _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _URL = re.compile(r'(https?://[A-Za-z0-9._:\[\]-]+)((?:[/?][!"$-~]*)?)')
 """Origin and target. The target is visible ASCII: no space or line end can change the request line."""
 _AUTHORITY = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
-_TOKENS = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\n[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset(
-    "accept-encoding connection content-length expect host te trailer transfer-encoding upgrade user-agent".split()
+    {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+    | {"accept-encoding", "user-agent"}
 )
 """What says where a message ends, and what every request has; given twice, one of them could be believed."""
 _EVERYWHERE = f"User-Agent: gateway/{__version__}\r\nAccept-Encoding: identity\r\n"
@@ -91,7 +92,7 @@ def _hold(method: str, names: tuple[str, ...]) -> None:
     """The same few each time, so that they are looked at once."""
     if method not in _METHODS:
         raise ValueError("the method is none that the gateway sends")
-    if names and not _TOKENS.fullmatch("\n".join(names)):
+    if not all(map(_TOKEN.fullmatch, names)):
         raise ValueError("a header's name has characters that no header can carry")
     lowered = [name.lower() for name in names]
     if len(set(lowered)) < len(lowered) or not _OURS.isdisjoint(lowered):
@@ -111,9 +112,9 @@ class Reader:
         "_fault",
         "_fields",
         "_head",
+        "_headed",
         "_headers",
         "_informational",
-        "_limit",
         "_max_bytes",
         "_parser",
         "_received",
@@ -135,11 +136,10 @@ class Reader:
         self._max_bytes = max_bytes
         self._chunks: list[bytes] = []
         self._size = self._received = self._head = self._fields = self._informational = self._status = 0
-        self._limit = MAX_HEAD
         self._headers: dict[str, str] = {}
         self._start = b""
         self._fault: Cut | TooLarge | None = None
-        self._until_close = self._whole = False
+        self._headed = self._until_close = self._whole = False
         self.reusable = False
         """Once the answer is whole: whether the connection may carry another one."""
 
@@ -160,9 +160,16 @@ class Reader:
             if not self._whole:
                 raise Cut(f"the answer is no HTTP: {error}") from None
             self.reusable = False
-        if not self._whole and self._received > self._limit:
-            raise Cut("the answer's head is too large") if self._limit == MAX_HEAD else self._too_large()
+        if not self._whole:
+            self._hold_received()
         return self._whole
+
+    def _hold_received(self) -> None:
+        """What stands in no header and no body is bounded too: a reason phrase, extensions of chunks."""
+        if not self._headed and self._received > MAX_HEAD:
+            raise Cut("the answer's head is too large")
+        if self._received > MAX_HEAD + _CHUNKING * self._max_bytes:
+            raise self._too_large()
 
     def end(self) -> bool:
         """The other side has said all; whether that makes the answer whole."""
@@ -191,7 +198,7 @@ class Reader:
         self._head += len(name) + len(value)
         if self._fields > MAX_FIELDS or self._head > MAX_HEAD:
             raise self._stop(Cut("the answer's head is too large"))
-        if self._limit == MAX_HEAD:  # otherwise it is a trailer, which nobody asked for (RFC 9110, section 6.5.1)
+        if not self._headed:  # otherwise it is a trailer, which nobody asked for (RFC 9110, section 6.5.1)
             key, text = name.decode("ascii").lower(), value.decode("latin-1").strip(" \t")
             self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
@@ -208,7 +215,7 @@ class Reader:
             raise self._stop(Cut("the answer's transfer coding is not the one that was offered"))
         self.reusable = version == "1.1" and status != 101
         self._until_close = coding is None and "content-length" not in self._headers
-        self._limit = MAX_HEAD + 1 + _CHUNKING * self._max_bytes
+        self._headed = True
         if self._bodiless:  # llhttp cannot be told, and would wait for the body that is announced
             self._whole, self.reusable = True, False
             raise _Enough
@@ -220,7 +227,7 @@ class Reader:
         self._chunks.append(data)
 
     def on_message_complete(self) -> None:
-        if self._limit != MAX_HEAD:
+        if self._headed:
             self._whole = True
             self.reusable = self.reusable and self._parser.should_keep_alive()
             return

@@ -94,7 +94,7 @@ class _Http:
         return Answer(value, body or b"", reply.body)
 
     async def close(self) -> None:
-        """The session belongs to Outbound."""
+        """The connections belong to Outbound."""
 
     def _body(self, call: Call) -> bytes | None:
         if self._recipe.method in _BODILESS:

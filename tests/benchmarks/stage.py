@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import signal
 import sys
 from datetime import UTC, date, datetime
@@ -252,6 +253,8 @@ async def gateway(url: str, folder: Path, jwk: dict[str, object]) -> None:
             "exp": now + 7200,
             "client_key": thumbprint(jwk),
         }
+        gc.collect()
+        gc.freeze()  # as gateway serve does
         _told(f"{addresses.public} {keyring.signing.jwt(claims, 'at+jwt')}")
         await _stopped()
 

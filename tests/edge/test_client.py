@@ -148,6 +148,7 @@ MEANINGS = {
     "shape": BadRequest,
     "identity": NotIdentified,
     "identity.not_mandated": NotPermitted,
+    "identity.unavailable": Unavailable,
     "policy": NotPermitted,
     "policy.rate": TooMany,
     "policy.quota": TooMany,

@@ -261,7 +261,7 @@ async def test_published_keys_out_of_reach(identity: Identity, server: Server) -
     server.down = True
     catalogue = named(catalogues.issuer(IDP_URL, "finance", keys_url=server.url))
     refusal = await refused(identity, foreign(), catalogue)
-    assert (refusal.code, refusal.retry_after) == ("identity.invalid", 10.0)
+    assert (refusal.code, refusal.retry_after) == ("identity.unavailable", 10.0)
 
 
 async def test_forged_kids_do_not_reach_the_issuer(identity: Identity, server: Server) -> None:

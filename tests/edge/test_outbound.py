@@ -1,9 +1,9 @@
 """What the HTTP client makes of agencies' systems, down to those that mean harm: against real sockets."""
 
 import asyncio
-import re
 import socket
 import ssl
+import traceback
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,7 +11,7 @@ import trustme
 from aiohttp import web
 
 from gateway import __version__
-from gateway.edge.outbound import AiohttpOutbound
+from gateway.edge.outbound import HttpOutbound
 from gateway.protocols.protocol import Cut, Reply, TooLarge, Unsent
 from tests.fakes import systems
 from tests.fakes.systems import Behaviour, Line, Seen, hostile, well_behaved
@@ -20,12 +20,12 @@ SECRET = "KH-0042"
 
 
 @pytest.fixture
-async def outbound() -> AsyncIterator[AiohttpOutbound]:
-    async with AiohttpOutbound() as opened:
+async def outbound() -> AsyncIterator[HttpOutbound]:
+    async with HttpOutbound() as opened:
         yield opened
 
 
-async def post(outbound: AiohttpOutbound, url: str, method: str = "POST", **bounds: float) -> Reply:
+async def post(outbound: HttpOutbound, url: str, method: str = "POST", **bounds: float) -> Reply:
     return await outbound.send(
         method,
         f"{url}/persons/{SECRET}",
@@ -47,7 +47,7 @@ def refused_port() -> str:
         return f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
-async def test_an_answer(outbound: AiohttpOutbound) -> None:
+async def test_an_answer(outbound: HttpOutbound) -> None:
     """The request arrives as it was given, with nothing of the gateway but its name, and the answer comes whole."""
     async with well_behaved(echo) as system:
         reply = await post(outbound, system.url)
@@ -57,14 +57,14 @@ async def test_an_answer(outbound: AiohttpOutbound) -> None:
     assert (seen.headers["User-Agent"], seen.headers["Accept-Encoding"]) == (f"gateway/{__version__}", "identity")
 
 
-async def test_percent_encoding_is_left_alone(outbound: AiohttpOutbound) -> None:
+async def test_percent_encoding_is_left_alone(outbound: HttpOutbound) -> None:
     """What was encoded as one segment arrives as one segment."""
     async with well_behaved(echo) as system:
         await outbound.send("GET", f"{system.url}/a%2Fb%2e?c=%26", headers={}, body=None, seconds=5, max_bytes=10)
     assert system.seen[0].target == "/a%2Fb%2e?c=%26"
 
 
-async def test_redirects_and_cookies_are_not_followed(outbound: AiohttpOutbound) -> None:
+async def test_redirects_and_cookies_are_not_followed(outbound: HttpOutbound) -> None:
     """A redirect is an answer, and a cookie is forgotten."""
 
     async def redirect(_: Seen) -> web.Response:
@@ -77,7 +77,7 @@ async def test_redirects_and_cookies_are_not_followed(outbound: AiohttpOutbound)
     assert all("Cookie" not in seen.headers for seen in system.seen)
 
 
-async def test_a_compressed_answer_stays_compressed(outbound: AiohttpOutbound) -> None:
+async def test_a_compressed_answer_stays_compressed(outbound: HttpOutbound) -> None:
     """Nothing is unpacked, so that no small answer becomes a large one."""
 
     async def packed(_: Seen) -> web.Response:
@@ -87,26 +87,26 @@ async def test_a_compressed_answer_stays_compressed(outbound: AiohttpOutbound) -
         assert (await post(outbound, system.url)).body == b"\x1f\x8b no gzip"
 
 
-async def test_a_refused_port_is_unsent(outbound: AiohttpOutbound, refused_port: str) -> None:
+async def test_a_refused_port_is_unsent(outbound: HttpOutbound, refused_port: str) -> None:
     """Nothing left where nobody listens."""
     with pytest.raises(Unsent):
         await post(outbound, refused_port)
 
 
-async def test_an_unknown_name_is_unsent(outbound: AiohttpOutbound) -> None:
+async def test_an_unknown_name_is_unsent(outbound: HttpOutbound) -> None:
     """Nothing left where the name does not exist (RFC 6761, section 6.4)."""
     with pytest.raises(Unsent):
         await post(outbound, "http://nowhere.invalid")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "gopher://127.0.0.1"])
-async def test_no_address_is_unsent(outbound: AiohttpOutbound, url: str) -> None:
+async def test_no_address_is_unsent(outbound: HttpOutbound, url: str) -> None:
     """Nothing left for an address that is none."""
     with pytest.raises(Unsent):
         await post(outbound, url)
 
 
-async def test_no_time_left_is_unsent(outbound: AiohttpOutbound) -> None:
+async def test_no_time_left_is_unsent(outbound: HttpOutbound) -> None:
     """A call whose time is over is not begun."""
     async with well_behaved(echo) as system:
         with pytest.raises(Unsent):
@@ -114,7 +114,7 @@ async def test_no_time_left_is_unsent(outbound: AiohttpOutbound) -> None:
     assert not system.seen
 
 
-async def test_a_connection_that_takes_too_long_is_unsent(outbound: AiohttpOutbound) -> None:
+async def test_a_connection_that_takes_too_long_is_unsent(outbound: HttpOutbound) -> None:
     """A server that never finishes the TLS handshake has not seen the request."""
 
     async def silent(line: Line) -> None:
@@ -125,10 +125,9 @@ async def test_a_connection_that_takes_too_long_is_unsent(outbound: AiohttpOutbo
             await post(outbound, system.url.replace("http:", "https:"), seconds=0.1)
 
 
-async def test_a_full_pool_is_unsent(outbound: AiohttpOutbound, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_pool_is_unsent() -> None:
     """A call that found no free connection in its time did not leave."""
-    monkeypatch.setattr("gateway.edge.outbound.CONNECTIONS", 1)
-    async with AiohttpOutbound() as narrow, hostile(systems.never_answers) as system:
+    async with HttpOutbound(connections=1) as narrow, hostile(systems.never_answers) as system:
         first = asyncio.create_task(post(narrow, system.url, seconds=0.5))
         await system.reached.wait()
         with pytest.raises(Unsent):
@@ -150,7 +149,7 @@ async def test_a_full_pool_is_unsent(outbound: AiohttpOutbound, monkeypatch: pyt
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "GET"])
 async def test_a_broken_connection_is_cut_and_never_tried_again(
-    outbound: AiohttpOutbound, behaviour: Behaviour, method: str
+    outbound: HttpOutbound, behaviour: Behaviour, method: str
 ) -> None:
     """Whatever breaks after bytes may have left is Cut, after one attempt, for every method."""
     async with hostile(behaviour) as system:
@@ -160,7 +159,7 @@ async def test_a_broken_connection_is_cut_and_never_tried_again(
 
 
 @pytest.mark.parametrize("behaviour", [systems.never_answers, systems.drips, systems.only_ever_continues])
-async def test_time_is_bounded(outbound: AiohttpOutbound, behaviour: Behaviour) -> None:
+async def test_time_is_bounded(outbound: HttpOutbound, behaviour: Behaviour) -> None:
     """The time holds for the whole answer, however busy the line is."""
     async with hostile(behaviour) as system:
         with pytest.raises(TimeoutError):
@@ -169,14 +168,14 @@ async def test_time_is_bounded(outbound: AiohttpOutbound, behaviour: Behaviour) 
 
 
 @pytest.mark.parametrize("behaviour", [systems.announces_too_much, systems.never_stops])
-async def test_size_is_bounded(outbound: AiohttpOutbound, behaviour: Behaviour) -> None:
+async def test_size_is_bounded(outbound: HttpOutbound, behaviour: Behaviour) -> None:
     """An answer is read up to its bound, whatever was announced, and its connection is given up."""
     async with hostile(behaviour) as system:
         with pytest.raises(TooLarge):
             await post(outbound, system.url, max_bytes=4096)
 
 
-async def test_the_bound_itself_is_allowed(outbound: AiohttpOutbound) -> None:
+async def test_the_bound_itself_is_allowed(outbound: HttpOutbound) -> None:
     """An answer of exactly the bound passes."""
 
     async def full(_: Seen) -> web.Response:
@@ -188,7 +187,7 @@ async def test_the_bound_itself_is_allowed(outbound: AiohttpOutbound) -> None:
             await post(outbound, system.url, max_bytes=99_999)
 
 
-async def test_switching_protocols_is_an_answer_without_a_body(outbound: AiohttpOutbound) -> None:
+async def test_switching_protocols_is_an_answer_without_a_body(outbound: HttpOutbound) -> None:
     """101 neither hangs nor leaves its connection in the pool."""
     async with hostile(systems.switches_protocols) as system:
         for _ in range(2):
@@ -197,7 +196,7 @@ async def test_switching_protocols_is_an_answer_without_a_body(outbound: Aiohttp
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET"])
-async def test_a_kept_connection_that_breaks_is_cut(outbound: AiohttpOutbound, method: str) -> None:
+async def test_a_kept_connection_that_breaks_is_cut(outbound: HttpOutbound, method: str) -> None:
     """Where a used connection breaks under a request, nobody knows whether it was seen: it is not sent again."""
     async with hostile(systems.answers_once) as system:
         assert (await post(outbound, system.url, method)).status == 200
@@ -206,7 +205,7 @@ async def test_a_kept_connection_that_breaks_is_cut(outbound: AiohttpOutbound, m
     assert (system.connections, len(system.seen)) == (1, 2)
 
 
-async def test_an_answer_that_nobody_asked_for_reaches_nobody(outbound: AiohttpOutbound) -> None:
+async def test_an_answer_that_nobody_asked_for_reaches_nobody(outbound: HttpOutbound) -> None:
     """A second answer on a kept connection is not taken for the answer to the next request."""
     again = asyncio.Event()
     async with hostile(systems.answers_twice(again)) as system, well_behaved(echo) as other:
@@ -217,7 +216,7 @@ async def test_an_answer_that_nobody_asked_for_reaches_nobody(outbound: AiohttpO
     assert (first.body, second.body) == (b'"first"', b'"second"')
 
 
-async def test_certificates_are_checked(outbound: AiohttpOutbound) -> None:
+async def test_certificates_are_checked(outbound: HttpOutbound) -> None:
     """An unknown authority is Unsent; a configured one is trusted."""
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -232,18 +231,17 @@ async def test_certificates_are_checked(outbound: AiohttpOutbound) -> None:
 
 
 @pytest.mark.parametrize("behaviour", [systems.resets, systems.never_answers, systems.talks_garbage])
-async def test_errors_hold_nothing_of_the_address(outbound: AiohttpOutbound, behaviour: Behaviour) -> None:
+async def test_errors_hold_nothing_of_the_address(outbound: HttpOutbound, behaviour: Behaviour) -> None:
     """An address may hold a person's number, so no error says it, nor does what would be printed with it."""
     async with hostile(behaviour) as system:
         with pytest.raises((Cut, TimeoutError)) as caught:
             await post(outbound, system.url, seconds=0.2)
-    assert caught.value.__suppress_context__
-    assert not re.search(SECRET, f"{caught.value!r} {caught.value.__cause__!r}")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_closed_client_sends_nothing() -> None:
     """After shutdown a call is Unsent."""
-    async with AiohttpOutbound() as outbound:
+    async with HttpOutbound() as outbound:
         pass
     with pytest.raises(Unsent):
         await post(outbound, "http://127.0.0.1:1")

@@ -33,6 +33,8 @@ class System:
     url: str
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """A connection has come to its end, on whichever side."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     """A request has come in."""
 
@@ -97,7 +99,9 @@ Behaviour = Callable[[Line], Awaitable[None]]
 
 
 @asynccontextmanager
-async def hostile(behaviour: Behaviour) -> AsyncIterator[System]:
+async def hostile(
+    behaviour: Behaviour, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[System]:
     """A raw server: each connection is handed to the behaviour, and closed when that ends."""
     system = System("")
 
@@ -109,9 +113,11 @@ async def hostile(behaviour: Behaviour) -> AsyncIterator[System]:
             pass
         finally:
             writer.close()
+            system.ended.set()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    system.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(connected, host, 0, ssl=tls)
+    name = "localhost" if tls else f"[{host}]" if ":" in host else host
+    system.url = f"{'https' if tls else 'http'}://{name}:{server.sockets[0].getsockname()[1]}"
     try:
         yield system
     finally:
@@ -185,6 +191,58 @@ async def endless_header(line: Line) -> None:
     await line.request()
     await line.say(OK + b"X: " + b"x" * 100_000)
     await line.hung_up()
+
+
+async def echoes(line: Line) -> None:
+    """What a good system does, on connections that can be counted."""
+    while True:
+        seen = await line.request()
+        await line.say(OK + b"Content-Length: %d\r\n\r\n" % len(seen.body) + seen.body)
+
+
+async def echoes_twice_at_once(line: Line) -> None:
+    while True:
+        seen = await line.request()
+        await line.say((OK + b"Content-Length: %d\r\n\r\n" % len(seen.body) + seen.body) * 2)
+
+
+async def echoes_byte_by_byte(line: Line) -> None:
+    seen = await line.request()
+    for byte in OK + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(seen.body) + seen.body + b"\r\n0\r\n\r\n":
+        await line.say(bytes((byte,)))
+        await asyncio.sleep(0)
+
+
+async def echoes_and_hangs_up(line: Line) -> None:
+    """Without having said so."""
+    seen = await line.request()
+    await line.say(OK + b"Content-Length: %d\r\n\r\n" % len(seen.body) + seen.body)
+
+
+async def refuses_early(line: Line) -> None:
+    """Answers at the first byte of a request, and reads no more of it."""
+    await line.reader.read(1)
+    await line.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+    await asyncio.Event().wait()
+
+
+async def reads_nothing(line: Line) -> None:
+    line.writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's transport is both ways
+    line.system.reached.set()
+    await asyncio.Event().wait()
+
+
+async def ends_with_the_stream(line: Line) -> None:
+    """Neither length nor chunks: the end says that it is the end."""
+    await line.request()
+    await line.say(OK + b"\r\n12")
+
+
+async def is_cut_off(line: Line) -> None:
+    """The same, but somebody on the way breaks it off after the first digit."""
+    await line.request()
+    await line.say(OK + b"\r\n1")
+    line.writer.transport.abort()
 
 
 async def answers_once(line: Line) -> None:
