@@ -18,7 +18,7 @@ from jwt.algorithms import OKPAlgorithm
 
 from gateway.catalogue import signatures
 from gateway.catalogue.reading import Reading, render
-from gateway.core.identity import public_part, thumbprint
+from gateway.core.jwk import public_part, thumbprint
 from gateway.edge import keys
 
 INSTANCE = keys.DEMO

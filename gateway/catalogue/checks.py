@@ -8,7 +8,6 @@ from gateway.catalogue import manifests
 from gateway.catalogue.agencies import Agencies, Declared
 from gateway.catalogue.agreements import GROUP, Draft, resolved
 from gateway.catalogue.bundling import member_names
-from gateway.catalogue.keyfiles import BadKey
 from gateway.catalogue.reading import Place, Reading, Spot, near
 from gateway.catalogue.services import Services
 from gateway.catalogue.signatures import BadSignature, Claim, canonical, verify
@@ -255,7 +254,7 @@ def _signatures(shelf: Shelf, draft: Draft, needed: set[AgencyId]) -> None:
             continue
         try:
             verify(signature.jws, text, keys, Claim(shelf.instance, signature.by, signature.on))
-        except (BadSignature, BadKey) as error:
+        except BadSignature as error:
             message = f"the signature of {signature.agency} does not verify: {error}"
             remedy = "Have the agreement as it stands now signed anew: gateway agreement sign."
             shelf.reading.error(spot, message, remedy)

@@ -8,14 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import jwt
 import rfc8785
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 from gateway.catalogue.appending import appended
-from gateway.catalogue.keyfiles import BadKey, algorithms, thumbprint
 from gateway.catalogue.reading import Reading, composed
+from gateway.core.jwk import BadKey, pinned, private_key, public_part, signature, thumbprint, verifying_key
 from gateway.core.shape import Malformed, parse
 
 _UNSIGNED = ("signatures", "standing")
@@ -49,37 +48,36 @@ def canonical(agreement: Mapping[str, Any]) -> bytes:
 def sign(text: bytes, key: Mapping[str, object], claim: Claim) -> str:
     """A detached JWS by a private JWK. Raises CannotSign."""
     try:
-        names = [name for name in algorithms(key) if name in _TAKEN]
-        kid = thumbprint(key)
+        alg, kid = pinned(public_part(key)), thumbprint(key)
+        private = private_key(key, alg)
     except BadKey as error:
-        raise CannotSign(str(error)) from error
-    if not names or "d" not in key:
+        raise CannotSign(f"the key cannot sign: {error}") from error
+    if alg not in _TAKEN:
         raise CannotSign("the key is no private key on P-256 or Ed25519")
-    header = {"alg": names[0], "kid": kid, "instance": claim.instance, "by": claim.by, "on": claim.on.isoformat()}
+    header = {"alg": alg, "kid": kid, "instance": claim.instance, "by": claim.by, "on": claim.on.isoformat()}
     head = _encoded(rfc8785.dumps(header))
-    try:
-        jwk = jwt.PyJWK.from_dict(dict(key), algorithm=names[0])
-        signature = jwk.Algorithm.sign(f"{head}.{_encoded(text)}".encode(), jwk.key)
-    except (jwt.PyJWTError, ValueError, TypeError) as error:
-        raise CannotSign("the key's numbers make no private key") from error
-    return f"{head}..{_encoded(signature)}"
+    return f"{head}..{_encoded(signature(private, alg, _signed(head, text)))}"
 
 
 def verify(jws: str, text: bytes, keys: tuple[Mapping[str, object], ...], claim: Claim) -> None:
     """Hold a detached JWS against the text, the signatory's keys and what it must say. Raises BadSignature."""
-    head, _, signature = jws.partition("..")
+    head, _, made = jws.partition("..")
     header = _header(head)
     for name, wanted in (("instance", claim.instance), ("by", claim.by), ("on", claim.on.isoformat())):
         if header[name] != wanted:
             raise BadSignature(f'it was made with another "{name}"')
-    key = next((key for key in keys if key.get("kid") == header["kid"]), None)
-    if key is None:
+    jwk = next((key for key in keys if key.get("kid") == header["kid"]), None)
+    if jwk is None:
         raise BadSignature("it was made with a key that is not the signatory's")
-    if header["alg"] not in _TAKEN or header["alg"] not in algorithms(key):
+    key = verifying_key(jwk)
+    if header["alg"] not in _TAKEN or header["alg"] != key.alg:
         raise BadSignature("its algorithm is not the key's")
-    jwk = jwt.PyJWK.from_dict(dict(key), algorithm=header["alg"])
-    if not jwk.Algorithm.verify(f"{head}.{_encoded(text)}".encode(), jwk.key, _decoded(signature)):
+    if not key.made(header["alg"], _signed(head, text), _decoded(made)):
         raise BadSignature("it was not made over this text")
+
+
+def _signed(head: str, text: bytes) -> bytes:
+    return f"{head}.{_encoded(text)}".encode()
 
 
 def sign_agreement(path: Path, agency: str, by: str, on: date, *, key: Mapping[str, object], instance: str) -> str:

@@ -135,12 +135,21 @@ def faults(writer: int, n: int, kept: tuple[bytes, bytes, bytes | None]) -> tupl
     found = []
     if not hmac.compare_digest(leaf(entry), kept_leaf):
         found.append("the leaf is not the hash of the entry")
-    facts = orjson.loads(entry)
+    facts = _facts(entry)
     if facts.get("entry") != f"{writer}.{n}":
         found.append("the entry carries another number")
     if particulars is not None and hashlib.sha256(particulars).hexdigest() != facts.get("particulars"):
         found.append("the particulars are not those of the entry")
     return tuple(found)
+
+
+def _facts(entry: bytes) -> Mapping[str, Any]:
+    """What an entry says; nothing where it was changed beyond reading."""
+    try:
+        facts = orjson.loads(entry)
+    except orjson.JSONDecodeError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def canonical(identifier: Any) -> bytes:

@@ -15,11 +15,13 @@ SERVICE = re.compile(r"[a-z][a-z0-9_]{0,62}\.[a-z][a-z0-9_]{0,62}\.v[1-9][0-9]{0
 _PURPOSE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _LINE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?")
 _KEY = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,128})"|([A-Za-z0-9._~:/+-]{1,128})')
-_TRACE = re.compile(r"(?:00(?!.{53})|(?!00|ff)[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
-_MEDIA = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
+_IDS = "-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACE = re.compile(f"00{_IDS}|(?!00|ff)[0-9a-f]{{2}}{_IDS}(?:-.*)?")  # only later versions may say more
+_MEDIA = re.compile(r'application/json(?:\s*;\s*charset=(?:utf-8|"utf-8"))?\s*', re.IGNORECASE)
 
 ONCE = (
     "authorization",
+    "content-encoding",
     "content-type",
     "exchange-case",
     "exchange-for",

@@ -9,20 +9,17 @@ clocks of agencies, and of nodes, differ a little.
 
 import base64
 import binascii
-import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gateway.core.jwk import ALGORITHMS
 from gateway.core.model import Person, SystemId
 from gateway.core.refusal import Refusal
 from gateway.core.shape import Malformed, parse
 
-ALGORITHMS = ("ES256", "ES384", "EdDSA", "RS256", "PS256")
-"""Asymmetric ones only (RFC 8725, section 3.1)."""
 MAX_TOKEN = 8192
 """Bytes of a token or assertion."""
 LEEWAY = 30.0
@@ -184,50 +181,6 @@ def user_assertion(jws: Jws, *, issuer: str, audience: str, now: float) -> tuple
 def expired(use: Use) -> Refusal:
     """The refusal of what was good until now."""
     return Refusal("identity.expired", f"The {use} has expired.")
-
-
-class BadKey(ValueError):
-    """A JWK that the gateway does not take. The message says why, without the key."""
-
-
-_CURVES = {("EC", "P-256"): "ES256", ("EC", "P-384"): "ES384", ("OKP", "Ed25519"): "EdDSA"}
-_RSA = ("RS256", "PS256")
-_PUBLIC_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
-_PRIVATE_MEMBERS = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
-
-
-def pinned(jwk: Mapping[str, object]) -> str:
-    """The one algorithm for which a public JWK is taken (RFC 8725, section 3.1). Raises BadKey."""
-    kty = jwk.get("kty")
-    if any(member in jwk for member in _PRIVATE_MEMBERS):
-        raise BadKey("it holds private or symmetric key material; publish the public key alone, and replace this one")
-    if jwk.get("use", "sig") != "sig":
-        raise BadKey("its use is not sig")
-    operations = jwk.get("key_ops", ["verify"])
-    if not isinstance(operations, list | tuple) or "verify" not in operations:
-        raise BadKey("its key_ops do not have verify")
-    alg = jwk.get("alg")
-    if kty == "RSA" and alg in (None, *_RSA):
-        return str(alg or _RSA[0])
-    derived = _CURVES.get((str(kty), str(jwk.get("crv"))))
-    if derived is None or alg not in (None, derived):
-        raise BadKey("it is none of EC P-256 (ES256), EC P-384 (ES384), Ed25519 (EdDSA) and RSA (RS256, PS256)")
-    return derived
-
-
-def public_part(jwk: Mapping[str, object]) -> dict[str, str]:
-    """The members that make the public key, and no other. Raises BadKey."""
-    members = {name: jwk.get(name) for name in _PUBLIC_MEMBERS.get(str(jwk.get("kty")), ())}
-    part = {name: value for name, value in members.items() if isinstance(value, str)}
-    if not members or len(part) != len(members):
-        raise BadKey("it lacks a member that its kty must have")
-    return part
-
-
-def thumbprint(jwk: Mapping[str, object]) -> str:
-    """The RFC 7638 thumbprint (SHA-256, base64url) of a public or private JWK. Raises BadKey."""
-    canonical = json.dumps(public_part(jwk), sort_keys=True, separators=(",", ":"))
-    return base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
 
 
 def _invalid(use: Use, what: str) -> Refusal:

@@ -91,11 +91,13 @@ def _reduced(schema: Any, cut: Cut | None, root: Mapping[str, Any], depth: int) 
         }
     if "required" in schema:
         kept["required"] = [name for name in schema["required"] if cut.get(name, {}) is None]
-    if "items" in schema:
+    if "items" in schema and "prefixItems" not in schema:  # cutting moves items forward
         kept["items"] = _reduced(schema["items"], cut, root, depth + 1)
     for word in _BRANCHES:
         if word in schema:
             kept[word] = [_reduced(branch, cut, root, depth + 1) for branch in schema[word]]
+    if "oneOf" in kept:  # what told the forms apart may be cut off
+        kept.setdefault("allOf", []).append({"anyOf": kept.pop("oneOf")})
     return kept
 
 
@@ -139,8 +141,8 @@ def _reach(schema: Any, tokens: tuple[str, ...], root: Any, depth: int) -> Itera
         yield from _reach(_target(schema, root), tokens, root, depth + 1)
     for branch in _branches(schema):
         yield from _deeper(branch, tokens, root, depth)
-    if isinstance(schema.get("items"), Mapping):
-        yield from _reach(schema["items"], tokens, root, depth + 1)
+    for items in (*schema.get("prefixItems", ()), schema.get("items", False)):
+        yield from _reach(items, tokens, root, depth + 1)
     properties = schema.get("properties", {})
     if tokens[0] in properties:
         yield from _reach(properties[tokens[0]], tokens[1:], root, depth + 1)
@@ -151,6 +153,7 @@ def _reach(schema: Any, tokens: tuple[str, ...], root: Any, depth: int) -> Itera
 def _branches(schema: Mapping[str, Any]) -> Iterator[Any]:
     for word in _BRANCHES:
         yield from schema.get(word, ())
+    yield from schema.get("dependentSchemas", {}).values()
     for word in _SINGLE:
         if word in schema:
             yield schema[word]

@@ -189,7 +189,7 @@ class Agency:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most ``calls`` in ``seconds``, for each process."""
+    """``calls`` at once, and ``calls`` more in each ``seconds``, spread over them; for each process."""
 
     calls: int
     seconds: float

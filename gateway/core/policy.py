@@ -116,7 +116,7 @@ def _closeness(decision: Decision) -> int:
 
 
 def _stopped(catalogue: Catalogue, facts: Facts) -> tuple[str, str] | None:
-    """The agency, and the sentence, of a suspension of a party, its system or the endpoint."""
+    """The agency, and the sentence, of a suspension of a party, its system or the endpoint, or of what is missing."""
     consumer = agency_of(facts.consumer)
     system = catalogue.systems.get(facts.consumer)
     endpoint = catalogue.endpoint(facts.provider, facts.service)
@@ -124,9 +124,9 @@ def _stopped(catalogue: Catalogue, facts: Facts) -> tuple[str, str] | None:
         return consumer, f"The agency {consumer} is suspended."
     if _standing(catalogue, facts.provider) is not Standing.ACTIVE:
         return facts.provider, f"The agency {facts.provider} is suspended."
-    if system is not None and system.standing is not Standing.ACTIVE:
+    if system is None or system.standing is not Standing.ACTIVE:
         return consumer, f"The system {facts.consumer} is suspended."
-    if endpoint is not None and endpoint.standing is not Standing.ACTIVE:
+    if endpoint is None or endpoint.standing is not Standing.ACTIVE:
         return facts.provider, f"{facts.service} of {facts.provider} is suspended."
     return None
 

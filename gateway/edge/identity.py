@@ -11,11 +11,12 @@ from hashlib import sha256
 from typing import Generic, TypeVar
 
 from gateway.core import identity as claims
-from gateway.core.identity import BadKey, Caller, Jws, Proof, Use
+from gateway.core.identity import Caller, Jws, Proof, Use
+from gateway.core.jwk import BadKey, VerifyingKey, verifying_key
 from gateway.core.model import AgencyId, Catalogue, Issuer, Person, Standing, System, SystemId
 from gateway.core.refusal import Refusal
 from gateway.edge.issuers import Jwks, KeysUnavailable
-from gateway.edge.keys import Keyring, VerifyingKey, verifying_key
+from gateway.edge.keys import Keyring
 
 REMEMBERED = 10_000
 """Verified tokens, and as many assertions about persons, remembered by each process."""
@@ -117,7 +118,7 @@ class Identity:
         jws = claims.read(assertion, Use.CLIENT)
         system = catalogue.systems.get(SystemId(str(jws.claims.get("sub"))))
         key = await self._key(system.keys, system.keys_url, jws.kid) if system else None
-        if system is None or key is None or not key.signed(jws):
+        if system is None or key is None or not key.made(jws.alg, jws.signed, jws.signature):
             raise _unproven(Use.CLIENT, "the folder of the client's agency")
         audiences = (self._issuer, token_endpoint(self._issuer))
         said = claims.client_assertion(jws, audiences=audiences, now=now)
@@ -231,7 +232,7 @@ def _named(catalogue: Catalogue, agency: AgencyId, issuer: object, use: Use) -> 
 
 
 def _proven(key: VerifyingKey | None, jws: Jws, by: str) -> VerifyingKey:
-    if key is None or not key.signed(jws):
+    if key is None or not key.made(jws.alg, jws.signed, jws.signature):
         raise _unproven(jws.use, by)
     return key
 

@@ -15,10 +15,9 @@ from typing import Protocol
 
 import aiohttp
 
-from gateway.core.identity import BadKey
+from gateway.core.jwk import BadKey, VerifyingKey, verifying_key
 from gateway.core.model import Catalogue
 from gateway.core.shape import Malformed, parse
-from gateway.edge.keys import VerifyingKey, verifying_key
 
 FRESH = 300.0
 """Seconds for which a set is used without a second thought."""

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jwt import PyJWS
-from jwt.algorithms import Algorithm, ECAlgorithm, get_default_algorithms
-from jwt.exceptions import PyJWTError
+from jwt.algorithms import ECAlgorithm
 
-from gateway.core.identity import ALGORITHMS, MAX_TEXT, BadKey, Jws, pinned, public_part, thumbprint
+from gateway.core.jwk import BadKey, VerifyingKey, pinned, private_key, public_part, thumbprint, verifying_key
 from gateway.core.shape import Malformed, parse
 
 DEMO = "DEMO"
@@ -28,9 +26,6 @@ SIGNING = ("ES256", "EdDSA")
 _MAX_FILE = 65_536
 _NONCE = 12
 _SEALED = b"\x01"  # the form: leaves room for another one
-_KNOWN: Mapping[str, Algorithm] = {
-    name: algorithm for name, algorithm in get_default_algorithms().items() if name in ALGORITHMS
-}
 _JWS = PyJWS(algorithms=list(SIGNING))
 
 
@@ -40,20 +35,6 @@ class BadKeys(Exception):
 
 class NotOpened(Exception):
     """Sealed bytes that this master key, or this context, does not open."""
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyingKey:
-    """A public key, pinned to one algorithm."""
-
-    kid: str
-    alg: str
-    thumbprint: str
-    key: Any = field(repr=False)
-
-    def signed(self, jws: Jws) -> bool:
-        """Whether this key made the signature. The token's own ``alg`` must be the key's."""
-        return jws.alg == self.alg and _KNOWN[self.alg].verify(jws.signed, self.key, jws.signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +80,6 @@ class Keyring:
             return AESGCM(self.master).decrypt(nonce, body, context)
         except (InvalidTag, ValueError) as error:
             raise NotOpened("the sealed bytes belong to another master key or context, or were changed") from error
-
-
-def verifying_key(jwk: Mapping[str, object]) -> VerifyingKey:
-    """The key of a public JWK; without a ``kid`` it goes by its thumbprint. Raises BadKey."""
-    alg = pinned(jwk)
-    part = public_part(jwk)
-    try:
-        key = _KNOWN[alg].from_jwk(dict(part))
-    except (PyJWTError, UnsupportedAlgorithm, ValueError, TypeError) as error:
-        raise BadKey("its members make no key of its kty") from error
-    if isinstance(key, RSAPublicKey) and not _moderate(key):
-        raise BadKey("an RSA key must have 2048 to 8192 bits and an exponent between 2^16 and 2^32")
-    digest = thumbprint(part)
-    kid = jwk.get("kid", digest)
-    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_TEXT:
-        raise BadKey(f"its kid is no text of at most {MAX_TEXT} characters")
-    return VerifyingKey(kid, alg, digest, key)
-
-
-def _moderate(key: RSAPublicKey) -> bool:
-    """Strong enough, and not so large that each check is slow: a JWKS is other people's input."""
-    return 2048 <= key.key_size <= 8192 and 2**16 < key.public_numbers().e < 2**32
 
 
 def read(folder: Path, instance: str) -> Keyring:
@@ -193,11 +152,9 @@ def _signing(path: Path, instance: str) -> tuple[SigningKey, Mapping[str, str]]:
     try:
         part = public_part(jwk)
         alg, kid = pinned({**part, "alg": jwk.get("alg")}), thumbprint(part)
-        key = _KNOWN[alg].from_jwk({**part, "d": jwk.get("d")})
+        key = private_key(jwk, alg)
     except BadKey as error:
         raise BadKeys(f"{path} is no signing key: {error}") from error
-    except (PyJWTError, ValueError, TypeError) as error:
-        raise BadKeys(f"{path} is no signing key: its members make no private key") from error
     if alg not in SIGNING or jwk.get("kid") != kid:
         raise BadKeys(f"{path} must be a key for {' or '.join(SIGNING)} whose kid is its RFC 7638 thumbprint")
     return SigningKey(kid, alg, key), {**part, "kid": kid, "alg": alg, "use": "sig"}

@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from gateway.core.identity import ALGORITHMS
+from gateway.core.jwk import ALGORITHMS
 from gateway.core.model import Catalogue
 from gateway.core.refusal import Refusal
 from gateway.edge.body import dismiss

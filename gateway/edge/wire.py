@@ -99,6 +99,10 @@ def _hold(method: str, names: tuple[str, ...]) -> None:
         raise ValueError("a header is given twice, or is one that the client sets itself")
 
 
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"more than {max_bytes} bytes")
+
+
 class _Enough(Exception):
     """Stops the parser; what for stands in the reader."""
 
@@ -169,7 +173,7 @@ class Reader:
         if not self._headed and self._received > MAX_HEAD:
             raise Cut("the answer's head is too large")
         if self._received > MAX_HEAD + _CHUNKING * self._max_bytes:
-            raise self._too_large()
+            raise _too_large(self._max_bytes)
 
     def end(self) -> bool:
         """The other side has said all; whether that makes the answer whole."""
@@ -181,9 +185,6 @@ class Reader:
         """The whole answer."""
         chunks = self._chunks
         return Reply(self._status, self._headers, chunks[0] if len(chunks) == 1 else b"".join(chunks))
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"more than {self._max_bytes} bytes")
 
     def _stop(self, fault: Cut | TooLarge) -> _Enough:
         self._fault = fault
@@ -223,7 +224,7 @@ class Reader:
     def on_body(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > self._max_bytes:
-            raise self._stop(self._too_large())
+            raise self._stop(_too_large(self._max_bytes))
         self._chunks.append(data)
 
     def on_message_complete(self) -> None:

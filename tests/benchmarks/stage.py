@@ -15,7 +15,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.app import Gateway
-from gateway.core.identity import thumbprint
+from gateway.core.jwk import thumbprint
 from gateway.core.minimise import cut_of
 from gateway.core.model import (
     Agency,

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from gateway.core import identity
-from gateway.core.identity import BadKey, Use
+from gateway.core.identity import Use
+from gateway.core.jwk import ALGORITHMS, BadKey, pinned, thumbprint
 from gateway.core.refusal import Refusal
 from tests.fakes.idp import (
     ISSUER,
@@ -258,16 +259,16 @@ def test_thumbprint_of_rfc_7638() -> None:
         "kEgU8awapJzKnqDKgw"
     )
     jwk = {"kty": "RSA", "n": modulus, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"}
-    assert identity.thumbprint(jwk) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+    assert thumbprint(jwk) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
 
-@pytest.mark.parametrize("alg", identity.ALGORITHMS)
+@pytest.mark.parametrize("alg", ALGORITHMS)
 def test_key_is_pinned(alg: str) -> None:
     """A key is for one algorithm, its own, also where it does not say so."""
     public: dict[str, str] = KEY.public if alg == "ES256" else key(alg).public
-    assert identity.pinned(public) == alg
+    assert pinned(public) == alg
     bare = {name: value for name, value in public.items() if name != "alg"}
-    assert identity.pinned(bare) == ("RS256" if alg == "PS256" else alg)
+    assert pinned(bare) == ("RS256" if alg == "PS256" else alg)
 
 
 @pytest.mark.parametrize(
@@ -288,9 +289,9 @@ def test_key_is_pinned(alg: str) -> None:
 def test_key_not_taken(jwk: dict[str, Any]) -> None:
     """Symmetric, private, weak and contradictory keys are none."""
     with pytest.raises(BadKey):
-        identity.pinned(jwk)
+        pinned(jwk)
 
 
 def test_private_key_has_the_public_thumbprint() -> None:
     """The thumbprint is of the public part alone."""
-    assert identity.thumbprint(KEY.private) == identity.thumbprint(Key(KEY.private).public)
+    assert thumbprint(KEY.private) == thumbprint(Key(KEY.private).public)

@@ -13,7 +13,7 @@ from gateway.protocols.protocol import Cut, Reply, Unsent
 from tests.fakes import systems
 from tests.fakes.systems import OK, System, hostile
 
-HUGE = b"x" * 32 * 1024 * 1024
+HUGE = b"x" * 16 * 1024 * 1024
 """More than the sockets on both sides hold back."""
 
 
@@ -155,7 +155,7 @@ async def test_a_request_that_is_not_read_is_let_go(outbound: HttpOutbound) -> N
     """After its time nothing of it is kept, however much was still to be sent."""
     async with hostile(systems.reads_nothing) as system:
         with pytest.raises(TimeoutError):
-            await say(outbound, system, HUGE, seconds=0.2)
+            await say(outbound, system, HUGE, seconds=0.6)
         await asyncio.sleep(0)
         assert not outbound._pools
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC
 from typing import Any
 
-from gateway.core.identity import thumbprint
+from gateway.core.jwk import thumbprint
 from gateway.core.model import (
     Agency,
     AgencyId,

@@ -17,7 +17,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm, get_default_algorithms
 
-from gateway.core.identity import public_part, thumbprint
+from gateway.core.jwk import public_part, thumbprint
 from gateway.edge import keys
 from gateway.edge.issuers import Jwks
 from gateway.edge.keys import Keyring
