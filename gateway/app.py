@@ -26,7 +26,7 @@ from gateway.edge.issuers import Jwks
 from gateway.edge.journal import Journal
 from gateway.edge.limits import Limits
 from gateway.edge.operations import Health, Readiness
-from gateway.edge.outbound import AiohttpOutbound
+from gateway.edge.outbound import HttpOutbound
 from gateway.edge.providers import Providers
 from gateway.edge.store import Driver, SqliteDriver, StoreFailed, database_path
 from gateway.edge.telemetry import Meters
@@ -106,7 +106,7 @@ class Gateway:
             await self.journal.append(administered(self._catalogue, "stop"))
 
     async def _providers(self, stack: contextlib.AsyncExitStack) -> Providers:
-        outbound = await stack.enter_async_context(AiohttpOutbound())
+        outbound = await stack.enter_async_context(HttpOutbound())
         home = self.settings.catalogue
         around = Surroundings(outbound, self.settings.run_adapters, home, self.settings.keys / "secrets")
         providers = Providers(around, time.monotonic)

@@ -32,7 +32,8 @@ _LONG_NUMBER = b"0" * 16
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _LOCAL = "#/$defs/"
 _REFUSED_WORDS = (
-    *("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "patternProperties"),
+    *("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$vocabulary", "patternProperties"),
+    "dependencies",  # jsonschema-rs still knows it from earlier drafts, jsonschema does not
     "unevaluatedItems",  # jsonschema takes quadratic time for it; items after prefixItems says the same
 )
 _ASKED = ("format", "multipleOf", "pattern", "uniqueItems")

@@ -361,6 +361,3 @@ class HttpOutbound:
             raise Unsent(error.strerror or type(error).__name__) from None
         except (ValueError, RuntimeError) as error:  # a name that no name server takes; uvloop's sock_connect
             raise Unsent(type(error).__name__) from None
-
-
-AiohttpOutbound = HttpOutbound

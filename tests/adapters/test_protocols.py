@@ -11,7 +11,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from gateway.edge.outbound import AiohttpOutbound
+from gateway.edge.outbound import HttpOutbound
 from gateway.edge.providers import PROTOCOLS
 from gateway.protocols.protocol import Call, Outbound, Provider, ProviderFault, Surroundings
 from tests.fakes import systems
@@ -19,8 +19,8 @@ from tests.fakes.systems import REGISTRY, Behaviour, Seen, System, call, endpoin
 
 
 @pytest.fixture
-async def outbound() -> AsyncIterator[AiohttpOutbound]:
-    async with AiohttpOutbound() as opened:
+async def outbound() -> AsyncIterator[HttpOutbound]:
+    async with HttpOutbound() as opened:
         yield opened
 
 
@@ -42,7 +42,7 @@ async def system() -> AsyncIterator[System]:
 
 
 @pytest.fixture(params=sorted(PROTOCOLS))
-def provider(request: pytest.FixtureRequest, tmp_path: Path, outbound: AiohttpOutbound, system: System) -> Provider:
+def provider(request: pytest.FixtureRequest, tmp_path: Path, outbound: HttpOutbound, system: System) -> Provider:
     """The same registry, behind each protocol."""
     options: dict[str, dict[str, object]] = {
         "http": {"url": f"{system.url}/persons/lookup"},
@@ -120,21 +120,21 @@ def python(root: Path, outbound: Outbound, name: str) -> Provider:
 
 
 @pytest.mark.parametrize("ask", ["bug", "own_timeout", "exit", "own_cancel"])
-async def test_whatever_an_adapter_raises(tmp_path: Path, outbound: AiohttpOutbound, ask: str) -> None:
+async def test_whatever_an_adapter_raises(tmp_path: Path, outbound: HttpOutbound, ask: str) -> None:
     """An adapter's mistake is its own: no exception of it reaches the gateway, not even an exit."""
     made = python(tmp_path, outbound, "Registry")
     found = await fault(made, call(ask))
     assert (found.code, found.sent, found.definite) == ("provider.broken", True, False)
 
 
-async def test_an_adapters_own_word_is_definite(tmp_path: Path, outbound: AiohttpOutbound) -> None:
+async def test_an_adapters_own_word_is_definite(tmp_path: Path, outbound: HttpOutbound) -> None:
     """Broken is the last word; TryLater without seconds names none."""
     made = python(tmp_path, outbound, "Registry")
     assert (await fault(made, call("broken"))).definite
     assert (await fault(made, call("soon"))).retry_after is None
 
 
-async def test_what_an_adapter_gets(tmp_path: Path, outbound: AiohttpOutbound) -> None:
+async def test_what_an_adapter_gets(tmp_path: Path, outbound: HttpOutbound) -> None:
     """An adapter sees the exchange as a provider's system would."""
     made = python(tmp_path, outbound, "Registry")
     asked = replace(call("seen"), case="C-1", idempotency_key="k")
@@ -156,20 +156,20 @@ async def test_what_an_adapter_gets(tmp_path: Path, outbound: AiohttpOutbound) -
     ],
 )
 def test_wrong_adapters(
-    tmp_path: Path, outbound: AiohttpOutbound, text: str, options: Mapping[str, object], words: str
+    tmp_path: Path, outbound: HttpOutbound, text: str, options: Mapping[str, object], words: str
 ) -> None:
     """An adapter that cannot be had stops the start, with a sentence."""
     with pytest.raises(ValueError, match=words):
         PROTOCOLS["python"](endpoint("python", **options), surroundings(adapter(tmp_path, text), outbound))
 
 
-def test_agencies_python_runs_only_when_allowed(tmp_path: Path, outbound: AiohttpOutbound) -> None:
+def test_agencies_python_runs_only_when_allowed(tmp_path: Path, outbound: HttpOutbound) -> None:
     """Without the setting the file is not even looked for."""
     with pytest.raises(ValueError, match="GATEWAY_RUN_ADAPTERS"):
         PROTOCOLS["python"](endpoint("python", **{"class": "Registry"}), surroundings(tmp_path, outbound, python=False))
 
 
-async def test_an_adapter_that_cannot_close_holds_nobody_up(tmp_path: Path, outbound: AiohttpOutbound) -> None:
+async def test_an_adapter_that_cannot_close_holds_nobody_up(tmp_path: Path, outbound: HttpOutbound) -> None:
     """Closing never fails."""
     made = python(tmp_path, outbound, "Unclosable")
     await made.close()
@@ -205,7 +205,7 @@ NOT_TAKEN = ("provider.unavailable", False, False)
     ],
 )
 async def test_every_status(
-    tmp_path: Path, outbound: AiohttpOutbound, status: int, verdict: tuple[str, bool, bool]
+    tmp_path: Path, outbound: HttpOutbound, status: int, verdict: tuple[str, bool, bool]
 ) -> None:
     """What each status says about the call: its code, whether it may have taken effect, whether it is the last word."""
 
@@ -230,7 +230,7 @@ async def test_every_status(
 )
 async def test_every_broken_line(
     tmp_path: Path,
-    outbound: AiohttpOutbound,
+    outbound: HttpOutbound,
     behaviour: Behaviour,
     code: str,
     unheard: bool,  # noqa: FBT001
@@ -242,7 +242,7 @@ async def test_every_broken_line(
     assert (found.code, found.sent, found.definite, found.unheard) == (code, True, False, unheard)
 
 
-async def test_nobody_there(tmp_path: Path, outbound: AiohttpOutbound) -> None:
+async def test_nobody_there(tmp_path: Path, outbound: HttpOutbound) -> None:
     """A system that cannot be reached has not seen the call."""
     found = await fault(http(tmp_path, outbound, url="http://nowhere.invalid/"), call("x"))
     assert (found.code, found.sent, found.unheard) == ("provider.unavailable", False, True)
@@ -251,7 +251,7 @@ async def test_nobody_there(tmp_path: Path, outbound: AiohttpOutbound) -> None:
 @pytest.mark.parametrize(
     ("value", "wait"), [("7", 7.0), ("999999", 3600.0), ("-1", None), ("soon", None), ("9" * 400, None), ("١", None)]
 )
-async def test_retry_after(tmp_path: Path, outbound: AiohttpOutbound, value: str, wait: float | None) -> None:
+async def test_retry_after(tmp_path: Path, outbound: HttpOutbound, value: str, wait: float | None) -> None:
     """Seconds are passed on, up to an hour; whatever else stands there is not."""
 
     async def says(line: systems.Line) -> None:
@@ -271,7 +271,7 @@ async def test_retry_after(tmp_path: Path, outbound: AiohttpOutbound, value: str
         {"Content-Type": "application/json", "Content-Encoding": "gzip"},
     ],
 )
-async def test_only_json_is_an_answer(tmp_path: Path, outbound: AiohttpOutbound, headers: dict[str, str]) -> None:
+async def test_only_json_is_an_answer(tmp_path: Path, outbound: HttpOutbound, headers: dict[str, str]) -> None:
     """Another media type, none, or a compressed body is withheld."""
 
     async def says(_: Seen) -> web.Response:
@@ -281,7 +281,7 @@ async def test_only_json_is_an_answer(tmp_path: Path, outbound: AiohttpOutbound,
         assert (await fault(http(tmp_path, outbound, url=system.url), call("x"))).code == "provider.wrong_answer"
 
 
-async def test_what_arrives(tmp_path: Path, outbound: AiohttpOutbound, system: System) -> None:
+async def test_what_arrives(tmp_path: Path, outbound: HttpOutbound, system: System) -> None:
     """A provider gets the evidence headers, its secret, and the body as it was received."""
     secret(tmp_path, "interior.api", "s3cret\n")
     provider = http(
@@ -314,7 +314,7 @@ async def test_what_arrives(tmp_path: Path, outbound: AiohttpOutbound, system: S
     }
 
 
-async def test_a_get_sends_no_body(tmp_path: Path, outbound: AiohttpOutbound, system: System) -> None:
+async def test_a_get_sends_no_body(tmp_path: Path, outbound: HttpOutbound, system: System) -> None:
     """GET has neither a body nor its media type, and no idempotency key that was not given."""
     answer = await http(tmp_path, outbound, url=system.url + "/x?id={/id}", method="get").call(call("x"))
     (seen,) = system.seen
@@ -322,7 +322,7 @@ async def test_a_get_sends_no_body(tmp_path: Path, outbound: AiohttpOutbound, sy
     assert not {"Content-Type", "Idempotency-Key"} & set(seen.headers)
 
 
-async def test_fields_are_mapped(tmp_path: Path, outbound: AiohttpOutbound, system: System) -> None:
+async def test_fields_are_mapped(tmp_path: Path, outbound: HttpOutbound, system: System) -> None:
     """The body is made from the request mapping, the value from the response mapping; the bytes stay as they were."""
     provider = http(tmp_path, outbound, url=system.url, request={"/ask": "/id"}, response={"/record/name": "/found"})
     answer = await provider.call(call("x"))
@@ -341,7 +341,7 @@ async def test_fields_are_mapped(tmp_path: Path, outbound: AiohttpOutbound, syst
     ],
 )
 async def test_a_request_that_cannot_be_made(
-    tmp_path: Path, outbound: AiohttpOutbound, options: Mapping[str, object], asked: Call
+    tmp_path: Path, outbound: HttpOutbound, options: Mapping[str, object], asked: Call
 ) -> None:
     """What cannot be filled in is not sent, and the sentence holds no value."""
     found = await fault(http(tmp_path, outbound, **options), asked)
@@ -370,7 +370,7 @@ async def test_a_request_that_cannot_be_made(
         ({"url": "http://h/", "response": ["/a"]}, "response must be a mapping"),
     ],
 )
-def test_wrong_options(tmp_path: Path, outbound: AiohttpOutbound, options: Mapping[str, object], words: str) -> None:
+def test_wrong_options(tmp_path: Path, outbound: HttpOutbound, options: Mapping[str, object], words: str) -> None:
     """A mistake in a manifest stops the start, with a sentence that never holds a secret."""
     secret(tmp_path, "key", "s3cret")
     secret(tmp_path, "empty", "\n")
@@ -380,7 +380,7 @@ def test_wrong_options(tmp_path: Path, outbound: AiohttpOutbound, options: Mappi
     assert "s3cret" not in str(caught.value)
 
 
-async def test_mutual_tls(tmp_path: Path, outbound: AiohttpOutbound) -> None:
+async def test_mutual_tls(tmp_path: Path, outbound: HttpOutbound) -> None:
     """With client and ca the two sides know each other; without them nothing is sent to a stranger."""
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.core.breaker import FAILURES
 from gateway.core.model import Agency, AgencyId, Catalogue, Endpoint, ServiceId, Standing, Window, catalogue
-from gateway.edge.outbound import AiohttpOutbound
+from gateway.edge.outbound import HttpOutbound
 from gateway.edge.providers import Providers
 from gateway.protocols.protocol import Answer, Call, ProviderFault, Surroundings
 from tests.fakes import systems
@@ -88,7 +88,7 @@ def of(*endpoints: Endpoint) -> Catalogue:
 def serving(provider: Scripted, served: Endpoint | None = None) -> tuple[Providers, Endpoint]:
     """Providers with one endpoint, behind which the scripted provider stands."""
     served = served or endpoint("scripted")
-    around = Surroundings(AiohttpOutbound(), python=False, root=Path(), secrets=Path())
+    around = Surroundings(HttpOutbound(), python=False, root=Path(), secrets=Path())
     providers = Providers(around, provider.clock, {"scripted": lambda *_: provider})
     providers.adopt(of(served))
     return providers, served
@@ -246,7 +246,7 @@ def reloading() -> tuple[Providers, list[Scripted]]:
         made.append(Scripted())
         return made[-1]
 
-    around = Surroundings(AiohttpOutbound(), python=False, root=Path(), secrets=Path())
+    around = Surroundings(HttpOutbound(), python=False, root=Path(), secrets=Path())
     return Providers(around, Clock(), {"scripted": connect}), made
 
 
@@ -314,7 +314,7 @@ async def test_close_lets_go_of_everything() -> None:
 
 @pytest.fixture
 async def around(tmp_path: Path) -> AsyncIterator[Surroundings]:
-    async with AiohttpOutbound() as outbound:
+    async with HttpOutbound() as outbound:
         yield Surroundings(outbound, python=False, root=tmp_path, secrets=tmp_path)
 
 
