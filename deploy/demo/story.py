@@ -29,7 +29,7 @@ from deploy.demo.scenes import DARA, LOOK_UP, SCENES, Scene, Way
 from gateway.app import Addresses, Gateway, NotStarted, compose
 from gateway.catalogue.reading import render
 from gateway.client import Answer, GatewayClient, Pace, Refused
-from gateway.edge import archive, keys
+from gateway.edge import archive, keys, store
 from gateway.edge.telemetry import configure_logging
 from gateway.settings import DEMO, Settings
 
@@ -88,10 +88,26 @@ def _free(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
+def _hold_ports(ports: tuple[int, int]) -> None:
+    """Refuse to begin where another program listens, before anything is removed."""
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                way = 'make demo DEMO="--port 0 --ops-port 0"'
+                raise NotStarted(
+                    f"Port {port} is in use: end what listens there, or take free ports with {way}"
+                ) from error
+
+
 def _composed(root: Path, data: Path, ports: tuple[int, int], urls: Mapping[str, str]) -> Gateway:
-    data.mkdir(parents=True, exist_ok=True)
-    for old in data.glob("gateway.sqlite3*"):  # each demonstration tells its own story
-        old.unlink()
+    _hold_ports(ports)
+    try:
+        store.remove(data / "gateway.sqlite3")  # each demonstration tells its own story
+    except store.StoreFailed as error:
+        raise NotStarted(f"A demonstration runs in {data}: end it, or use another folder with --data.") from error
     chosen = Settings(
         instance=DEMO,
         issuer=f"http://127.0.0.1:{ports[0]}",
@@ -250,7 +266,7 @@ def _print(scene: Scene, outcome: Outcome, wrong: list[str]) -> None:
     if scene.chapter:
         console.print()
         console.rule(f"[bold]{scene.chapter}")
-    mark = "[red]DID NOT HOLD[/]" if wrong else "[green]held[/]"
+    mark = "[red]NOT AS EXPECTED[/]" if wrong else "[green]as expected[/]"
     console.print(f"\n[bold]{scene.title}[/]  {mark}")
     console.print(f"  {scene.client} asks {scene.agency} for {scene.service}, purpose {scene.purpose}", style="dim")
     if scene.status == 200:
@@ -286,7 +302,7 @@ def _introduce(gateway: Gateway) -> None:
         Panel(
             f"The gateway runs as the instance {now.instance}, on its embedded database, among pretend ministries with "
             f"synthetic people.\nIts catalogue: {len(now.services)} services, {len(now.agencies)} agencies with "
-            f"{len(now.systems)} systems, {len(now.agreements)} signed agreements; digest {now.digest[:16]}.\n\n"
+            f"{len(now.systems)} systems, {len(now.agreements)} agreements; digest {now.digest[:16]}.\n\n"
             f"The interior ministry's register holds {len(held)} members about each resident: {', '.join(held)}.\n"
             f"Watch how few of them leave for whom, and why. The story's first resident is {DARA}.",
             title="Inter-agency data exchange gateway",
@@ -322,9 +338,9 @@ def _show_journal(database: Path, exchanges: Mapping[str, str]) -> list[str]:
     found = archive.check(database)
     console.print(
         Padding(
-            f"{found.entries} entries, {len(found.faults)} faults: each is bytes with a hash, numbered without gaps. "
-            "Bodies are kept only as salted digests, persons as pseudonyms. The forged token has no entry, since "
-            "nobody was identified; such attempts are counted.",
+            f"{found.entries} entries, the first of which is the gateway's start; {len(found.faults)} faults. Each is "
+            "bytes with a hash, numbered without gaps. Bodies are kept only as salted digests, persons as pseudonyms. "
+            "The forged token has no entry, since nobody was identified; such attempts are counted.",
             (1, 0, 0, 2),
         )
     )
@@ -335,9 +351,9 @@ def _show_journal(database: Path, exchanges: Mapping[str, str]) -> list[str]:
 def _conclude(failed: list[str], seconds: float) -> None:
     console.print()
     if failed:
-        console.print(f"[red]{len(failed)} of the story's steps did not hold:[/] {'; '.join(failed)}")
+        console.print(f"[red]{len(failed)} of the story's steps did not come out as expected:[/] {'; '.join(failed)}")
     else:
-        console.print(f"[green]All {len(SCENES)} steps held[/], in {seconds:.1f} s.")
+        console.print(f"[green]All {len(SCENES)} steps came out as expected[/], in {seconds:.1f} s.")
 
 
 async def _stay(addresses: Addresses, data: Path) -> None:
@@ -348,8 +364,8 @@ async def _stay(addresses: Addresses, data: Path) -> None:
             f"metrics     {addresses.operations}/metrics\n"
             f"readiness   {addresses.operations}/health/ready\n"
             f"driver      {data / 'demo.json'}   (clients, keys and all calls of the story)\n"
-            f"journal     gateway journal show --database sqlite:///{data / 'gateway.sqlite3'}\n"
-            "ask why     gateway explain --client finance.local_tax --provider interior \\\n"
+            f"journal     .venv/bin/gateway journal show --database sqlite:///{data / 'gateway.sqlite3'}\n"
+            "ask why     .venv/bin/gateway explain --client finance.local_tax --provider interior \\\n"
             "              --service population.person_lookup.v1 --purpose statistics",
             title="The gateway stays up. Ctrl-C ends it.",
         )

@@ -5,15 +5,19 @@ from typing import Any
 
 from gateway import __version__
 from gateway.core.minimise import cut_of, reduced
-from gateway.core.model import AgencyId, Catalogue, Effect, Grant, Kind, Pointer, Service, SystemId, Visibility
-from gateway.core.refusal import TABLE
-
-_HEADERS = (
-    ("Exchange-Purpose", True, "What the record is for: a code of the agreement."),
-    ("Exchange-Case", False, "The case or file number; some agreements require it."),
-    ("Exchange-User", False, "The person at the consumer who asks; some agreements require it."),
-    ("traceparent", False, "W3C Trace Context."),
+from gateway.core.model import (
+    AgencyId,
+    Catalogue,
+    Effect,
+    Grant,
+    Kind,
+    Obligation,
+    Pointer,
+    Service,
+    SystemId,
+    Visibility,
 )
+from gateway.core.refusal import TABLE
 
 
 def visible(catalogue: Catalogue, consumer: SystemId) -> Iterator[tuple[Service, tuple[AgencyId, ...]]]:
@@ -32,7 +36,7 @@ def visible(catalogue: Catalogue, consumer: SystemId) -> Iterator[tuple[Service,
 
 
 def listing(catalogue: Catalogue, consumer: SystemId) -> dict[str, Any]:
-    """The answer of ``GET /v1/catalogue``."""
+    """The answer of ``GET /v1/catalogue``. Without ``terms`` no agreement lets the consumer use the service yet."""
     return {
         "instance": catalogue.instance,
         "digest": catalogue.digest,
@@ -45,6 +49,18 @@ def listing(catalogue: Catalogue, consumer: SystemId) -> dict[str, Any]:
                 "providers": providers,
                 "request": service.request.schema,
                 "response": _seen(catalogue, consumer, providers, service),
+                "terms": [
+                    {
+                        "agreement": agreement.id,
+                        "provider": grant.provider,
+                        "purposes": sorted(grant.purposes),
+                        "scope": grant.scope,
+                        "require": sorted(grant.require),
+                        "until": agreement.valid_until.isoformat(),
+                    }
+                    for provider in providers
+                    for agreement, grant in catalogue.grants.get((provider, service.id, consumer), ())
+                ],
             }
             for service, providers in visible(catalogue, consumer)
         ],
@@ -116,26 +132,34 @@ def _operation(
         "description": f"{service.id} of {provider}.{note}",
         "tags": [service.id.partition(".")[0]],
         "security": [{"token": scopes}],
-        "parameters": [_parameter(*header) for header in _headers(service)],
+        "parameters": list(_parameters(service, grants)),
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(f"{name}.request")}}},
         "responses": {"200": answer, "default": _REFUSED},
     }
 
 
-def _headers(service: Service) -> Iterator[tuple[str, bool, str]]:
-    yield from _HEADERS
+def _parameters(service: Service, grants: list[Grant]) -> Iterator[dict[str, Any]]:
+    """The headers of a call, with what this consumer's own agreements ask of them."""
+    purposes = sorted({purpose for grant in grants for purpose in grant.purposes})
+    purpose: dict[str, Any] = {"type": "string", "enum": purposes} if purposes else {"type": "string"}
+    yield _parameter("Exchange-Purpose", "What the record is for.", purpose, required=True)
+    for obligation, name, what in _ASKED:
+        required = bool(grants) and all(obligation in grant.require for grant in grants)
+        yield _parameter(name, what, {"type": "string", "maxLength": 256}, required=required)
     if service.effect is Effect.WRITE:
-        yield "Idempotency-Key", True, "A fresh key for each new write, the same for each retry of it."
+        what = "A fresh key for each new write, the same for each retry of it."
+        yield _parameter("Idempotency-Key", what, {"type": "string", "maxLength": 130}, required=True)
+    yield _parameter("traceparent", "W3C Trace Context.", {"type": "string"}, required=False)
 
 
-def _parameter(name: str, required: bool, description: str) -> dict[str, Any]:  # noqa: FBT001 - a row of the table above
-    return {
-        "name": name,
-        "in": "header",
-        "required": required,
-        "description": description,
-        "schema": {"type": "string"},
-    }
+_ASKED = (
+    (Obligation.CASE, "Exchange-Case", "The case or file number."),
+    (Obligation.USER, "Exchange-User", "The person at the consumer who asks."),
+)
+
+
+def _parameter(name: str, what: str, schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": required, "description": what, "schema": schema}
 
 
 def _ref(name: str) -> dict[str, str]:

@@ -53,7 +53,10 @@ def routes(
         return web.Response(text=page, content_type="text/html")
 
     async def unknown(request: web.Request) -> web.Response:
-        raise Refusal("catalogue.unknown", f"There is nothing to {request.method} at this address.")
+        raise Refusal(
+            "catalogue.unknown",
+            f"There is nothing to {request.method} here; see /openapi.json, /v1/catalogue and /docs/refusals.",
+        )
 
     async def wrong_method(request: web.Request) -> web.Response:
         raise Refusal("request.method", f"Exchanges are called with POST, not {request.method}.")

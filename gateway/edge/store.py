@@ -75,12 +75,16 @@ class SqliteDriver:
             self._lock.close()
             raise
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._files = {each: _identity(each) for each in (path, Path(self._lock.name))}
 
     async def transact(self, plan: Callable[[], Plan[T]]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, plan)
 
     def _run(self, plan: Callable[[], Plan[T]]) -> T:
         execute = self._connection.execute
+        for path, identity in self._files.items():
+            if _identity(path) != identity:  # what is written now would be in no file, and a second process could start
+                raise StoreFailed(f"{path.name} was removed or replaced while the gateway runs")
         try:
             execute("begin immediate")
             result = _driven(plan(), lambda sql, values: execute(_spelled(sql), values).fetchall())
@@ -146,6 +150,26 @@ def _sole_use(path: Path) -> Any:
             "or give this one a database of its own."
         ) from error
     return lock
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands there, if any."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def remove(path: Path) -> None:
+    """Remove a database that nobody uses; its lock file stays for whoever comes next. Raises StoreFailed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _sole_use(path)
+    try:
+        for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+            each.unlink(missing_ok=True)
+    finally:
+        lock.close()
 
 
 def _create(path: Path, instance: str) -> None:

@@ -13,7 +13,7 @@ from gateway.core.entry import Bodies, Draft, Particulars, Stamp, draft, numbere
 from gateway.core.refusal import Refusal
 from gateway.edge import archive
 from gateway.edge.journal import MAX_WAITING, Book, Journal
-from gateway.edge.store import Driver, Plan, StoreFailed, StoreRefused
+from gateway.edge.store import Driver, Plan, StoreFailed, StoreRefused, remove
 
 Open = Callable[[], Driver]
 T = TypeVar("T")
@@ -202,3 +202,28 @@ def test_a_check_finds_what_was_tampered_with(tmp_path: Path) -> None:
         "7.2: the leaf is not the hash of the entry",
         "7.3: missing; the next entry is 7.4",
     )
+
+
+@pytest.mark.parametrize("name", ["gateway.sqlite3", "gateway.sqlite3.lock"])
+async def test_a_file_that_is_taken_away_is_noticed(opened: Open, tmp_path: Path, name: str) -> None:
+    """Nothing is said to be written that no file holds; put back, the file is used again."""
+    journal = Journal(opened())
+    await journal.open("test")
+    (tmp_path / name).rename(tmp_path / "elsewhere")
+    with pytest.raises(Refusal) as caught:
+        await journal.append(drafted())
+    assert "was removed or replaced" in str(caught.value.__cause__)
+    assert journal.failing is True
+    (tmp_path / "elsewhere").rename(tmp_path / name)
+    assert (await journal.append(drafted())).n == 1
+    await journal.close()
+
+
+async def test_a_database_in_use_is_not_removed(opened: Open, tmp_path: Path) -> None:
+    """`remove` takes the lock first, and leaves the lock file where it is."""
+    driver = opened()
+    with pytest.raises(StoreFailed):
+        remove(tmp_path / "gateway.sqlite3")
+    await driver.close()
+    remove(tmp_path / "gateway.sqlite3")
+    assert [path.name for path in tmp_path.iterdir()] == ["gateway.sqlite3.lock"]
