@@ -25,6 +25,8 @@ class Contact:
 
     role: str
     agency: str | None = None
+    at: str | None = None
+    """Its address, as the agency's folder has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Refused(GatewayError):
 
     def __str__(self) -> str:
         said = [f"{self.code} ({self.status}): {self.title}.", self.detail]
-        said += [f"At {fault.pointer or 'the top'}: {fault.detail}" for fault in self.errors]
+        said += ["; ".join(f"at {fault.pointer or 'the top'}: {fault.detail}" for fault in self.errors)]
         said += [f"(exchange {self.exchange})"] if self.exchange else []
         return " ".join(part for part in said if part)
 
@@ -211,7 +213,7 @@ def _problem(reply: Reply, members: Mapping[str, Any], code: str) -> Problem:
 
 def _contact(members: Mapping[str, Any]) -> Contact | None:
     role = _text(members, "role")
-    return Contact(role, _text(members, "agency")) if role else None
+    return Contact(role, _text(members, "agency"), _text(members, "at")) if role else None
 
 
 def _text(members: Mapping[str, Any], name: str) -> str | None:

@@ -193,7 +193,7 @@ async def test_problem_is_read_whole(gateway: GatewayClient, double: GatewayDoub
         Contact("technical", "interior"),
     )
     assert str(error) == (
-        "shape.request (422): Title of shape.request. Why. At /identifier: is too short (exchange x-1)"
+        "shape.request (422): Title of shape.request. Why. at /identifier: is too short (exchange x-1)"
     )
 
 
