@@ -6,6 +6,7 @@ import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from gateway.edge.operations import Health, Readiness
 from gateway.edge.outbound import HttpOutbound
 from gateway.edge.providers import Providers
 from gateway.edge.store import Driver, SqliteDriver, StoreFailed, database_path
+from gateway.edge.tally import Tally
 from gateway.edge.telemetry import Meters
 from gateway.edge.upkeep import PeriodKeys, Upkeep, UsedAssertions
 from gateway.edge.writes import Writes
@@ -78,10 +80,13 @@ class Gateway:
             identity = Identity(self._keyring, self.settings.issuer, jwks)
             providers = await self._providers(stack)
             exchanges = self._exchanges(identity, providers)
+            upkeep = Upkeep(self.journal, self.periods, self.limits, self.meters)
+            stack.push_async_callback(_last_minute, upkeep, exchanges.tally, self._catalogue)
             aside = await self._aside(stack, providers, exchanges)
             public = await self._public(stack, exchanges, identity)
-            upkeep = Upkeep(self.journal, self.periods, self.limits, self.meters)
-            stack.push_async_callback(_cancelled, asyncio.create_task(upkeep.go_on(exchanges, lambda: self._catalogue)))
+            stack.push_async_callback(
+                _cancelled, asyncio.create_task(upkeep.go_on(exchanges.tally, lambda: self._catalogue))
+            )
             stack.push_async_callback(self._drain)
             _show(self._catalogue, self.meters)
             log.info("started", public=public, operations=aside, catalogue=self._catalogue.digest[:16])
@@ -128,6 +133,7 @@ class Gateway:
             period_key=self.periods.current,
             seal=self._keyring.seal,
             unseal=self._keyring.open,
+            mac=self._keyring.mac,
             types=self.settings.issuer + api.REFUSALS,
             max_in_progress=self.settings.max_in_progress,
         )
@@ -135,7 +141,7 @@ class Gateway:
 
     async def _public(self, stack: contextlib.AsyncExitStack, exchanges: Exchanges, identity: Identity) -> str:
         app = web.Application()
-        around = oauth.Surroundings(lambda: self._catalogue, time.time, UsedAssertions(self.journal), self.meters)
+        around = oauth.Surroundings(lambda: self._catalogue, time.time, UsedAssertions(self.journal), exchanges.tally)
         app.add_routes(oauth.routes(self._keyring, self.settings.issuer, identity, around))
         app.add_routes(api.routes(exchanges, identity, lambda: self._catalogue, self.settings.issuer))
         return await _serve(stack, app, self.settings.listen, self.settings.shutdown_seconds)
@@ -185,14 +191,56 @@ def compose(settings: Settings, environment: Mapping[str, str]) -> Gateway:
         at=datetime.now(UTC),
         environment=environment,
     )
+    keyring, reasons = _keyring(settings)
+    whole = loaded.catalogue is not None and keyring is not None and not reasons
+    driver = None
+    try:
+        driver = _opened(settings, create=whole)
+    except StoreFailed as error:
+        reasons.append(str(error))
+    if loaded.catalogue is not None and keyring is not None and driver is not None and whole:
+        return Gateway(settings, loaded.catalogue, keyring, driver)
+    if driver is not None:
+        _give_back(driver)
     if loaded.catalogue is None:
-        raise NotStarted("The catalogue has errors:", loaded.findings)
+        raise NotStarted("\n".join([*reasons, "The catalogue has errors:"]), loaded.findings)
+    raise NotStarted("\n".join(reasons))
+
+
+def _keyring(settings: Settings) -> tuple[keys.Keyring | None, list[str]]:
+    """The gateway's keys, and what is wrong with the files beside the catalogue's own."""
+    keyring, reasons = None, []
     try:
         keyring = keys.read(settings.keys, settings.instance)
-        driver = SqliteDriver(database_path(settings.database), settings.instance)
-    except (keys.BadKeys, StoreFailed, ValueError) as error:
-        raise NotStarted(str(error)) from error
-    return Gateway(settings, loaded.catalogue, keyring, driver)
+    except keys.BadKeys as error:
+        reasons.append(str(error))
+    try:
+        _trust(settings.ca_file)
+    except NotStarted as error:
+        reasons.append(str(error))
+    return keyring, reasons
+
+
+def _opened(settings: Settings, *, create: bool) -> SqliteDriver | None:
+    """The database; None where it would have to be made and is not to be. Raises StoreFailed."""
+    path = database_path(settings.database)
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise StoreFailed(
+            f"GATEWAY_DATABASE: there is no folder {folder}. Make it, owned by the gateway's user, or correct the path."
+        )
+    if not create and not path.exists():
+        return None
+    try:
+        return SqliteDriver(path, settings.instance)
+    except OSError as error:
+        raise StoreFailed(f"GATEWAY_DATABASE: {path} cannot be opened ({error.strerror}): who owns it?") from error
+
+
+def _give_back(driver: SqliteDriver) -> None:
+    """Close it here and now, whether a loop runs or not."""
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(asyncio.run, driver.close()).result()
 
 
 def _show(catalogue: Catalogue, meters: Meters) -> None:
@@ -237,6 +285,11 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             raise NotStarted(f"GATEWAY_CA_FILE {ca_file} cannot be read as certificates in PEM") from error
     return context
+
+
+async def _last_minute(upkeep: Upkeep, tally: Tally, catalogue: Catalogue) -> None:
+    with contextlib.suppress(Refusal):  # as above
+        await upkeep.minute(tally, catalogue)
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:

@@ -3,18 +3,55 @@
 What differs by agency or service is a manifest or an agreement, never a setting. Secrets are files in the keys folder.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 PREFIX = "GATEWAY_"
 DEMO = "DEMO"
 
-Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+SQLITE = "sqlite:///"
+
+_INSTANCE = re.compile(r"[A-Z][A-Z0-9-]{1,31}")
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
+
+
+def instance_name(text: str) -> str:
+    """The text, if an instance can be called so. Raises ValueError."""
+    if not _INSTANCE.fullmatch(text):
+        raise ValueError("must be capitals, digits and - such as KH, 2 to 32 of them, a capital first")
+    return text
+
+
+def database_url(text: str) -> str:
+    """The text, if it names a file for a database. Raises ValueError."""
+    if not text.startswith(SQLITE) or not text.removeprefix(SQLITE).strip("/"):
+        raise ValueError(f"must begin with {SQLITE}, followed by a file's path such as {SQLITE}gateway.sqlite3")
+    return text
+
+
+def _listened(text: str) -> str:
+    found = _ADDRESS.fullmatch(text)
+    if found is None or int(found["port"]) > 65535:
+        raise ValueError("must be host:port such as 127.0.0.1:8090")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_listened)]
 
 
 class BadSettings(Exception):
@@ -26,15 +63,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    instance: str = Field(
-        default=DEMO, pattern=r"^[A-Z][A-Z0-9-]{1,31}$", description="The national or test environment."
+    instance: Annotated[str, AfterValidator(instance_name)] = Field(
+        default=DEMO, description="The national or test environment."
     )
     issuer: str = Field(
         default="http://127.0.0.1:8080", description="The public address: issuer of tokens, base of links."
     )
     catalogue: Path = Field(default=Path(), description="The folder that holds schemas/, adapters/ and policies/.")
     keys: Path = Field(default=Path("deploy/demo/keys"), description="The folder of keys and secrets.")
-    database: str = Field(
+    database: Annotated[str, AfterValidator(database_url)] = Field(
         default="sqlite:///gateway.sqlite3", description="Where state and journal are kept: sqlite:///file."
     )
     listen: Address = Field(
@@ -54,20 +91,31 @@ class Settings(BaseModel):
         default="INFO", description="The least that is logged."
     )
 
+    @field_validator("catalogue", "keys", "ca_file", mode="before")
+    @classmethod
+    def _named(cls, path: object) -> object:
+        if path == "":  # Path("") would be the present folder
+            raise ValueError("must be a path")
+        return path
+
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError("is no IANA time zone such as Asia/Bangkok") from error
+            raise ValueError("must be an IANA time zone such as Asia/Bangkok") from error
         return name
 
     @field_validator("issuer")
     @classmethod
     def _plain_address(cls, address: str) -> str:
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        try:
+            parts = urlsplit(address)
+            sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+        except ValueError:  # a port or an IPv6 address that is none
+            sound = False
+        if not sound or set("@?#") & set(address):
             raise ValueError("must be an address such as https://gateway.example")
         return address.rstrip("/")
 
@@ -92,12 +140,28 @@ def read(environment: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        raise BadSettings("\n".join(_sentence(fault["loc"], fault["msg"]) for fault in error.errors())) from error
+        raise BadSettings("\n".join(map(_sentence, error.errors()))) from error
 
 
-def _sentence(where: tuple[int | str, ...], what: str) -> str:
-    name = PREFIX + str(where[0]).upper() if where else "settings"
-    if "Extra inputs" in what:
-        known = ", ".join(PREFIX + field.upper() for field in Settings.model_fields)
+_WANTED = {
+    "run_adapters": "must be true or false",
+    "max_in_progress": "must be a whole number from 1 to 100000",
+    "shutdown_seconds": "must be a number of seconds from 0 to 300",
+    "log_level": "must be DEBUG, INFO, WARNING or ERROR",
+}
+"""For the values that pydantic itself refuses, whose own words speak of inputs and strings."""
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    if not fault["loc"]:
+        return fault["msg"].removeprefix("Value error, ")
+    field = str(fault["loc"][0])
+    name = PREFIX + field.upper()
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(PREFIX + each.upper() for each in Settings.model_fields)
         return f"{name} is no setting of the gateway; the settings are {known}"
-    return f"{name}: {what.removeprefix('Value error, ')}"
+    wanted = _WANTED.get(field) or fault["msg"].removeprefix("Value error, ")
+    given = str(fault["input"])
+    if not given:
+        return f"{name} {wanted}; it is empty"
+    return f"{name} {wanted}" + ("" if "@" in given else f', not "{given[:80]}"')  # a password may stand before an @

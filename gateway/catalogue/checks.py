@@ -1,112 +1,19 @@
-"""What can be wrong between manifests: references that lead nowhere, grants without what the law asks for."""
+"""What can be wrong with agreements: references that lead nowhere, grants without what the law asks for."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 
 from gateway.catalogue import manifests
-from gateway.catalogue.agencies import Agencies, Declared
 from gateway.catalogue.agreements import GROUP, Draft, resolved
 from gateway.catalogue.bundling import member_names
-from gateway.catalogue.reading import Place, Reading, Spot, near
-from gateway.catalogue.services import Services
+from gateway.catalogue.reading import Spot, near
+from gateway.catalogue.shelf import Shelf
 from gateway.catalogue.signatures import BadSignature, Claim, canonical, verify
 from gateway.core.minimise import can_contain, parts
 from gateway.core.model import AgencyId, Service, ServiceId, SystemId, agency_of
 
 SOON = timedelta(days=30)
 """How long before its end an agreement is warned about."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """Everything that was read, and where to report what does not fit together."""
-
-    reading: Reading
-    services: Services
-    agencies: Agencies
-    instance: str
-    today: date
-
-    def service(self, name: str, spot: Spot) -> Service | None:
-        """The service; None where there is none (reported) or a broken one (reported where it is broken)."""
-        known = self.services.good
-        if name not in known and name not in self.services.broken:
-            folder = "/".join(["schemas", *name.split(".", 1)])
-            remedy = f"{near(name, known)}Describe it in {folder}/, or correct the name."
-            self.reading.error(spot, f'unknown service "{name}"', remedy)
-        return known.get(ServiceId(name))
-
-    def agency(self, name: str, spot: Spot) -> Declared | None:
-        """The agency; None as for services."""
-        known = self.agencies.good
-        if name not in known and name not in self.agencies.broken:
-            remedy = f"{near(name, known)}Describe it in adapters/{name}/agency.yaml, or correct the name."
-            self.reading.error(spot, f'unknown agency "{name}"', remedy)
-        return known.get(AgencyId(name))
-
-    def system(self, name: str, spot: Spot) -> None:
-        """Report a system that is not there; not one of an agency that was reported itself."""
-        owner = agency_of(SystemId(name))
-        known = self.agencies.systems
-        if name not in known and owner not in self.agencies.broken:
-            remedy = (
-                f"{near(name, known)}Describe it under systems in adapters/{owner}/agency.yaml, or correct the name."
-            )
-            self.reading.error(spot, f'unknown system "{name}"', remedy)
-
-    def purpose(self, code: str, spot: Spot) -> None:
-        """Report a purpose that the code list does not have."""
-        known = self.services.purposes
-        if known is not None and code not in known:
-            remedy = f"{near(code, known)}Add it to schemas/common/purposes.yaml, or correct the code."
-            self.reading.error(spot, f'unknown purpose "{code}"', remedy)
-
-
-def endpoints(shelf: Shelf) -> None:
-    """Every endpoint's service, and the pointers with which the http protocol maps bodies."""
-    for declared in shelf.agencies.good.values():
-        for name, number in declared.endpoints.items():
-            service = shelf.service(name, declared.source.at("endpoints", number, "service"))
-            if service is not None:
-                _mapping(shelf, declared, number, service)
-
-
-def _mapping(shelf: Shelf, declared: Declared, number: int, service: Service) -> None:
-    options = declared.agency.endpoints[service.id].options
-    places: list[tuple[Place, str, str]] = [
-        (("endpoints", number, option, *step), pointer, "request")
-        for option in ("url", "headers", "query")
-        for step, text in _texts(options.get(option))
-        for pointer in _pointers(text)
-    ]
-    for option in ("request", "response"):
-        mapping = options.get(option)
-        for target, origin in mapping.items() if isinstance(mapping, dict) else ():
-            places.append((("endpoints", number, option, target), origin if option == "request" else target, option))
-    for place, pointer, part in places:
-        schema = service.request.schema if part == "request" else service.response.schema
-        if not can_contain(schema, pointer):
-            message = f"the {part} of {service.id} can have nothing at {pointer}"
-            meant = near(parts(pointer)[-1], member_names(schema)) if pointer else ""
-            remedy = f"{meant}Write a JSON Pointer to a member that its {part}.json describes."
-            shelf.reading.error(declared.source.at(*place), message, remedy)
-
-
-def _texts(option: object) -> Iterator[tuple[Place, str]]:
-    if isinstance(option, str):
-        yield (), option
-    elif isinstance(option, dict):
-        for name, text in option.items():
-            yield (name,), text
-
-
-def _pointers(text: str) -> Iterator[str]:
-    """The ``{/pointer}`` places of a template."""
-    for piece in text.split("{/")[1:]:
-        pointer, closed, _ = piece.partition("}")
-        if closed:
-            yield f"/{pointer}"
 
 
 def agreement(shelf: Shelf, draft: Draft) -> bool:
@@ -232,32 +139,47 @@ class _Granted:
 
 
 def _signatures(shelf: Shelf, draft: Draft, needed: set[AgencyId]) -> None:
-    """Every signature that is given, and that every one which is needed is given."""
+    """Every signature that is given, and that every one which is needed is given.
+
+    A file with other mistakes will change, so that what is signed today is worth nothing afterwards.
+    """
+    file = draft.source.file
+    if any(each.file == file and each.level == "error" for each in shelf.reading.findings):
+        return
     text = canonical(draft.source.value)
     for number, signature in enumerate(draft.written.signatures):
-        spot = draft.source.at("signatures", number)
-        if signature.agency not in draft.written.parties:
-            message = f"{signature.agency} signed and is no party of the agreement"
-            shelf.reading.error(spot, message, "Remove the signature, or add the party.")
-            continue
-        declared = shelf.agency(signature.agency, spot)
-        if declared is None:
-            continue
-        posts = [each for each in declared.agency.signatories.values() if each.title == signature.by]
-        if not posts:
-            known = near(signature.by, (each.title for each in declared.agency.signatories.values()))
-            remedy = f"{known}Name a title under signatories in adapters/{signature.agency}/agency.yaml."
-            shelf.reading.error(spot, f'{signature.agency} has no signatory "{signature.by}"', remedy)
-            continue
-        keys = tuple(key for post in posts for key in post.keys)
-        if not keys:  # its key file is broken, which was reported
-            continue
-        try:
-            verify(signature.jws, text, keys, Claim(shelf.instance, signature.by, signature.on))
-        except BadSignature as error:
-            message = f"the signature of {signature.agency} does not verify: {error}"
-            remedy = "Have the agreement as it stands now signed anew: gateway agreement sign."
-            shelf.reading.error(spot, message, remedy)
+        _signature(shelf, draft, number, text)
+        if signature.on > shelf.today:
+            message = f"the signature of {signature.agency} is dated {signature.on}, which lies in the future"
+            remedy = "Ask whether the day was mistyped; if so, have it signed anew."
+            shelf.reading.warning(draft.source.at("signatures", number), message, remedy)
     for agency in sorted(needed - {AgencyId(each.agency) for each in draft.written.signatures}):
         message = f"personal data is granted without the signature of {agency}"
         shelf.reading.error(draft.source.at("signatures"), message, f"Have {agency} sign: gateway agreement sign.")
+
+
+def _signature(shelf: Shelf, draft: Draft, number: int, text: bytes) -> None:
+    signature, spot = draft.written.signatures[number], draft.source.at("signatures", number)
+    lines = draft.source.span("signatures", number)
+    if signature.agency not in draft.written.parties:
+        message = f"{signature.agency} signed and is no party of the agreement"
+        shelf.reading.error(spot, message, f"Remove {lines}, or add the party.")
+        return
+    declared = shelf.agency(signature.agency, spot)
+    if declared is None:
+        return
+    posts = [each for each in declared.agency.signatories.values() if each.title == signature.by]
+    if not posts:
+        known = near(signature.by, (each.title for each in declared.agency.signatories.values()))
+        remedy = f"{known}Name a title under signatories in adapters/{signature.agency}/agency.yaml."
+        shelf.reading.error(spot, f'{signature.agency} has no signatory "{signature.by}"', remedy)
+        return
+    keys = tuple(key for post in posts for key in post.keys)
+    if not keys:  # its key file is broken, which was reported
+        return
+    try:
+        verify(signature.jws, text, keys, Claim(shelf.instance, signature.by, signature.on))
+    except BadSignature as error:
+        message = f"the signature of {signature.agency} does not verify: {error}"
+        remedy = f"Remove {lines}, and have {signature.agency} sign the agreement as it is now: gateway agreement sign."
+        shelf.reading.error(spot, message, remedy)

@@ -93,12 +93,13 @@ def _report(reading: Reading, source: Source, value: Any, detail: ErrorDetails, 
             subject = f'"{name}" ' if words.startswith(("must ", "is ")) else ""
             reading.error(spot, subject + words, detail["ctx"]["remedy"])
         case kind:
-            reading.error(spot, _message(kind, detail, name or "the file"), _remedy("", name, here))
+            inside = bool(place) and isinstance(place[-1], int)
+            reading.error(spot, _message(kind, detail, name or "the file"), _remedy("", name, here, inside=inside))
 
 
-def _remedy(first: str, name: str, schema: Mapping[str, Any]) -> str:
-    """What the key is for, and how it is written."""
-    parts = (first, _description(schema), _example(name, schema))
+def _remedy(first: str, name: str, schema: Mapping[str, Any], *, inside: bool = False) -> str:
+    """What the key is for, and how it is written; ``inside`` of a list the example is one too."""
+    parts = (first, _description(schema), _example(name, schema, inside=inside))
     return " ".join(part for part in parts if part) or "Write it as the reference of manifests shows."
 
 
@@ -166,11 +167,11 @@ def _description(schema: Mapping[str, Any]) -> str:
     return str(schema.get("description", ""))
 
 
-def _example(name: str, schema: Mapping[str, Any]) -> str:
+def _example(name: str, schema: Mapping[str, Any], *, inside: bool) -> str:
     examples = schema.get("examples")
     if not examples:
         return ""
-    example = examples[0]
+    example = [examples[0]] if inside else examples[0]
     text = f"[{', '.join(map(str, example))}]" if isinstance(example, list) else str(example)
     return f"For example: {name}: {text}" if name else f"For example: {text}"
 

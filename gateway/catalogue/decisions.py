@@ -6,8 +6,8 @@ from datetime import date, datetime, time, tzinfo
 
 from gateway.catalogue import manifests
 from gateway.catalogue.agreements import Draft, resolved
-from gateway.catalogue.checks import Shelf
 from gateway.catalogue.reading import Place, near
+from gateway.catalogue.shelf import Shelf
 from gateway.core.model import (
     Agency,
     AgencyId,

@@ -21,7 +21,12 @@ def files() -> dict[str, str]:
 
 
 def stale(root: Path) -> tuple[Finding, ...]:
-    """An error for each derived file that differs from what the program makes now."""
+    """An error for each derived file that differs from what the program makes now.
+
+    None where the catalogue lies apart from the program and nobody asked for its derived files.
+    """
+    if not (root / FOLDER).is_dir():
+        return ()
     return tuple(
         Finding("error", name, 1, "is derived and differs from its source", "Run gateway check --write.")
         for name, text in files().items()
@@ -30,8 +35,10 @@ def stale(root: Path) -> tuple[Finding, ...]:
 
 
 def refresh(root: Path) -> tuple[str, ...]:
-    """Write the derived files that differ. Gives their paths below the root."""
-    written = []
+    """Write the derived files that differ, where the root has a docs/ for them. Gives their paths below the root."""
+    written: list[str] = []
+    if not (root / "docs").is_dir():
+        return ()
     for name, text in files().items():
         path = root / name
         if _text(path) != text:

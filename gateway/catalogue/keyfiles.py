@@ -8,10 +8,20 @@ from gateway.catalogue.reading import Reading, Source, Spot
 from gateway.core.jwk import BadKey, verifying_key
 
 STRONG = "Have the owner make a key by gateway keys party, and put its public half here."
+PRIVATE = "this is a private key: remove it, it was never to leave its owner"
+ANEW = "Have the owner make another one by gateway keys party, and put only its NAME.jwks.json here."
+
+_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
+
+
+def _private(value: object) -> bool:
+    return isinstance(value, dict) and not _PRIVATE_MEMBERS.isdisjoint(value)
 
 
 def _wrong(jwk: Mapping[str, object]) -> tuple[str, str] | None:
     """What is wrong with a public key, and the remedy; None where it is taken."""
+    if _private(jwk):
+        return PRIVATE, ANEW
     try:
         key = verifying_key(jwk)
     except BadKey as error:
@@ -30,6 +40,20 @@ class KeyFiles:
     reading: Reading
     instance: str
     _read: dict[str, tuple[Mapping[str, object], ...] | None] = field(default_factory=dict)
+    _absent: bool = False
+    """There is no folder of keys, which was reported."""
+
+    def hold_strays(self) -> None:
+        """Report what lies in agencies/ and is no key file: a single JWK, which is mostly a private one."""
+        for path in sorted((self.reading.keys / "agencies").glob("*.jwk.json")):
+            source = self.reading.json(path)
+            if source is None:
+                continue
+            if _private(source.value):
+                self.reading.error(source.at(), PRIVATE, ANEW)
+            else:
+                remedy = 'Put {"instance": …, "keys": [this key]} into a file NAME.jwks.json.'
+                self.reading.error(source.at(), "a .jwk.json file is not read", remedy)
 
     def keys(self, name: str, agency: str, spot: Spot) -> tuple[Mapping[str, object], ...] | None:
         """The public keys of a key file that an agency's manifest names, or None after reporting why not."""
@@ -37,8 +61,12 @@ class KeyFiles:
             remedy = f"Name a key file that begins with {agency}, so that no agency uses another one's keys."
             self.reading.error(spot, f'the key file "{name}" is not of {agency}', remedy)
             return None
-        path = self.reading.keys / "agencies" / f"{name}.jwks.json"
+        folder = self.reading.keys / "agencies"
+        path = folder / f"{name}.jwks.json"
         if name not in self._read:
+            if not folder.is_dir():
+                self._report_absent()
+                return None
             if not path.is_file():
                 remedy = f"Put the public keys into {self.reading.name(path)}, or correct the name."
                 self.reading.error(spot, f'the key file "{name}" is missing', remedy)
@@ -47,8 +75,19 @@ class KeyFiles:
             self._read[name] = None if source is None else self._held(source)
         return self._read[name]
 
+    def _report_absent(self) -> None:
+        if not self._absent:
+            self._absent = True
+            folder = self.reading.keys
+            message = "the keys folder has no agencies/" if folder.is_dir() else "the keys folder does not exist"
+            remedy = "Set GATEWAY_KEYS to the folder whose agencies/ holds the public keys that agency.yaml files name."
+            self.reading.error(Spot(self.reading.name(folder), 1), message, remedy)
+
     def _held(self, source: Source) -> tuple[Mapping[str, object], ...] | None:
         value: Any = source.value
+        if _private(value):
+            self.reading.error(source.at("d"), PRIVATE, ANEW)
+            return None
         keys = value.get("keys") if isinstance(value, dict) else None
         if not isinstance(value, dict) or not isinstance(keys, list) or not keys:
             self.reading.error(source.at(), "is no JWKS", 'Write {"instance": …, "keys": [at least one public JWK]}.')

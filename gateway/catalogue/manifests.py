@@ -116,7 +116,7 @@ class System(Manifest):
     """One information system of the agency: the client of a token."""
 
     scopes: list[Scope] = Field(
-        default=[], description="The scopes that its tokens may carry.", examples=["[population:read]"]
+        default=[], description="The scopes that its tokens may carry.", examples=[["population:read"]]
     )
     keys: Keys = Field(description="A JWKS in the keys folder's agencies/, by name, or an https address of one.")
     standing: Literal["active", "suspended", "revoked"] = Field(
@@ -144,7 +144,7 @@ class Issuer(Manifest):
     issues: list[Literal["systems", "persons"]] = Field(
         min_length=1,
         description="What is believed: access tokens of systems, assertions on persons.",
-        examples=["[systems]"],
+        examples=[["systems"]],
     )
 
 
@@ -248,9 +248,9 @@ class Agency(Manifest):
         description="Whom to ask; all three are needed.",
         examples=["{technical: …, security: …, data_protection: …}"],
     )
-    units: list[Word] = Field(default=[], description="Its departments.", examples=["[registration]"])
+    units: list[Word] = Field(default=[], description="Its departments.", examples=[["registration"]])
     groups: list[Word] = Field(
-        default=[], description="Groups that agreements can name.", examples=["[municipalities]"]
+        default=[], description="Groups that agreements can name.", examples=[["municipalities"]]
     )
     standing: Literal["active", "suspended"] = Field(
         default="active", description="suspended refuses every call by it and to it.", examples=["active"]
@@ -290,17 +290,17 @@ class Grant(Manifest):
     provider: AgencyName = Field(description="Whose.")
     consumers: list[ConsumerName] = Field(min_length=1, description="Systems, or groups of agencies.")
     purposes: list[Word] = Field(
-        min_length=1, description="Codes of schemas/common/purposes.yaml.", examples=["[tax_assessment]"]
+        min_length=1, description="Codes of schemas/common/purposes.yaml.", examples=[["tax_assessment"]]
     )
     scope: Scope | None = Field(default=None, description="What the token must carry.")
     disclose: list[PointerText] | None = Field(
         default=None,
         min_length=1,
         description="What leaves of an answer, as JSON Pointers; needed for personal data.",
-        examples=["[/identifier, /name]"],
+        examples=[["/identifier", "/name"]],
     )
     limits: Limits = Field(default=Limits(), description="How much may be asked.", examples=["{quota: 20000/day}"])
-    require: list[Required] = Field(default=[], description="What each call must bring.", examples=["[case, user]"])
+    require: list[Required] = Field(default=[], description="What each call must bring.", examples=[["case", "user"]])
 
 
 class Signature(Manifest):
@@ -351,7 +351,7 @@ class Decision(Manifest):
         default=None, description="The refusal's code; needed where the verdict is refuse.", examples=["policy.purpose"]
     )
     without: list[Required] = Field(
-        default=[], description="What the call does not bring, of what a grant may require.", examples=["[case]"]
+        default=[], description="What the call does not bring, of what a grant may require.", examples=[["case"]]
     )
 
 

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.core.model import Obligation, Rate
 
+_EARLIEST = 1900
 _BUDDHIST = 2400
 """From this year on a date is taken for one of the Buddhist era, 543 years ahead."""
 
@@ -25,6 +26,8 @@ def _text(value: Any, pattern: str, message: str, remedy: str) -> str:
 
 
 def _common_era(day: date) -> None:
+    if day.year < _EARLIEST:
+        raise _wrong(f"the year {day.year} lies before {_EARLIEST}", "Write years of the common era: 2026-01-31.")
     if day.year >= _BUDDHIST:
         raise _wrong(
             f"the year {day.year} looks like the Buddhist era",
@@ -145,9 +148,8 @@ ConsumerName = Annotated[
     str,
     Field(pattern=rf"^({_WORD}\.{_WORD}|group:{_WORD})$", examples=["finance.local_tax", "group:municipalities"]),
 ]
-ServiceName = Annotated[
-    str, Field(pattern=rf"^{_WORD}\.{_WORD}\.v[1-9][0-9]{{0,3}}$", examples=["population.person_lookup.v1"])
-]
+SERVICE = rf"^{_WORD}\.{_WORD}\.v[1-9][0-9]{{0,3}}$"
+ServiceName = Annotated[str, Field(pattern=SERVICE, examples=["population.person_lookup.v1"])]
 AgreementName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", examples=["MOI-FIN-2026-014"])]
 Scope = Annotated[str, Field(pattern="^[a-z][a-z0-9_.:-]{0,63}$", examples=["population:read"])]
 PointerText = Annotated[str, Field(pattern="^(/([^~/]|~[01])*)*$", max_length=512, examples=["/name/family"])]

@@ -10,28 +10,20 @@ from gateway.core.model import (
     Catalogue,
     Effect,
     Grant,
-    Kind,
     Obligation,
     Pointer,
     Service,
     SystemId,
-    Visibility,
 )
+from gateway.core.policy import shows
 from gateway.core.refusal import TABLE
 
 
 def visible(catalogue: Catalogue, consumer: SystemId) -> Iterator[tuple[Service, tuple[AgencyId, ...]]]:
     """The services that the consumer may know of, with their providers."""
     for service in sorted(catalogue.services.values(), key=lambda each: each.id):
-        providers = tuple(
-            sorted(
-                agency.id
-                for agency in catalogue.agencies.values()
-                if service.id in agency.endpoints
-                and (service.visibility is Visibility.MEMBERS or (agency.id, service.id, consumer) in catalogue.grants)
-            )
-        )
-        if providers and service.kind is Kind.EXCHANGE:
+        providers = tuple(each for each in sorted(catalogue.agencies) if shows(catalogue, each, service, consumer))
+        if providers:
             yield service, providers
 
 

@@ -54,6 +54,8 @@ class Source:
     lines: Mapping[Place, int]
     sound: bool
     """False where something was reported already and only part of the value can be trusted."""
+    ends: Mapping[Place, int] = field(default_factory=dict)
+    """The last line of each part, of a YAML file."""
 
     def at(self, *place: str | int) -> Spot:
         """The spot of the value, or of the nearest thing around it that the file has."""
@@ -61,6 +63,11 @@ class Source:
             if place[:end] in self.lines:
                 return Spot(self.file, self.lines[place[:end]])
         return Spot(self.file, 1)
+
+    def span(self, *place: str | int) -> str:
+        """The lines of a part of a YAML file, in words."""
+        first, last = self.lines.get(place, 1), self.ends.get(place, 1)
+        return f"line {first}" if last <= first else f"lines {first} to {last}"
 
 
 @dataclass(slots=True)
@@ -140,7 +147,7 @@ class Reading:
         except (YAMLError, RecursionError) as error:
             self.error(spot, f"is no YAML: {type(error).__name__}", "Write plain YAML with few levels.")
             return None
-        return Source(spot.file, value, tree.lines, tree.sound)
+        return Source(spot.file, value, tree.lines, tree.sound, tree.ends)
 
     def json(self, path: Path) -> Source | None:
         """A JSON file under the gateway's own rules for bodies, or None after reporting why there is none."""
@@ -180,11 +187,14 @@ class _Tree:
         self.reading = reading
         self.file = file
         self.lines: dict[Place, int] = {}
+        self.ends: dict[Place, int] = {}
         self.sound = True
         self.anchors: set[str] = set()
 
     def value(self, node: Node, place: Place) -> Any:
         self.lines.setdefault(place, node.start_mark.line + 1)
+        if not node.value or getattr(node, "flow_style", True):
+            self._close(place, node.end_mark.line + 1)  # a block's own end lies behind the comments that follow it
         if node.anchor is not None:
             if node.anchor not in self.anchors:
                 self.anchors.add(node.anchor)
@@ -198,6 +208,10 @@ class _Tree:
             return self._scalar(node)
         self._refuse(node, f"the tag {node.tag} is not taken", "Write a plain value.")
         return None
+
+    def _close(self, place: Place, line: int) -> None:
+        for end in range(len(place) + 1):
+            self.ends[place[:end]] = max(self.ends.get(place[:end], 1), line)
 
     def _mapping(self, node: MappingNode, place: Place) -> dict[str, Any]:
         members: dict[str, Any] = {}

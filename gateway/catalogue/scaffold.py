@@ -19,14 +19,14 @@ from gateway.core.policy import decide
 OF_A_GROUP = 3
 """How many systems of a group are tested."""
 
-_HEAD = """\
-# yaml-language-server: $schema={schemas}/decisions.schema.json
+_PLAIN_HEAD = """\
 # Added by gateway check --write. Read each: it says what the agreement means, and is never changed by the program.
 """
+_HEAD = f"# yaml-language-server: $schema=../{derived.FOLDER}/decisions.schema.json\n{_PLAIN_HEAD}"
 
 
 def write(root: Path, *, instance: str, zone: ZoneInfo, keys: Path, at: datetime) -> tuple[str, ...]:
-    """Refresh derived files, and add missing decision tests where the catalogue has no error.
+    """Refresh derived files (below a docs/), and add missing decision tests where the catalogue has no error.
 
     Nothing that stands in a file of decision tests is changed or removed. Gives the files written, relative to
     ``root``; a second run writes none.
@@ -38,7 +38,7 @@ def write(root: Path, *, instance: str, zone: ZoneInfo, keys: Path, at: datetime
         for draft in loaded.drafts:
             tests = missing(catalogue, draft)
             if tests:
-                _add(draft, tests)
+                _add(draft, tests, _HEAD if (root / derived.FOLDER).is_dir() else _PLAIN_HEAD)
                 written.append(draft.tests_path.relative_to(root.resolve()).as_posix())
     return tuple(written)
 
@@ -111,11 +111,11 @@ def _clients(catalogue: Catalogue, draft: Draft, grant: manifests.Grant) -> list
     return list(dict.fromkeys(clients))
 
 
-def _add(draft: Draft, tests: tuple[manifests.Decision, ...]) -> None:
+def _add(draft: Draft, tests: tuple[manifests.Decision, ...], head: str) -> None:
     path = draft.tests_path
     entries = [_entry(test) for test in tests]
     if not path.is_file():
-        path.write_text(appended(_HEAD.format(schemas=f"../{derived.FOLDER}"), None, entries, 0), "utf-8")
+        path.write_text(appended(head, None, entries, 0), "utf-8")
         return
     text = path.read_text("utf-8")
     root = composed(text)

@@ -8,11 +8,13 @@ from pathlib import Path
 from gateway.catalogue import manifests
 from gateway.catalogue.bundling import Schemas, member_names
 from gateway.catalogue.complaints import manifest
+from gateway.catalogue.notation import SERVICE
 from gateway.catalogue.reading import Reading, Source, Spot, near
 from gateway.core.minimise import can_contain, parts
 from gateway.core.model import Effect, Kind, Pointer, Service, ServiceId, Visibility
 from gateway.core.shape import Shape
 
+_SERVICE = re.compile(SERVICE)
 _EXAMPLE = re.compile(r"(request|response)\.([a-z0-9_-]+)\.(pass|fail)\.json")
 _COMMON = "common"
 
@@ -35,14 +37,27 @@ def services(reading: Reading) -> Services:
     found = Services(purposes=_purposes(reading, folder / _COMMON / "purposes.yaml"))
     for path in sorted(folder.glob(f"{_COMMON}/**/*.json")):
         schemas.sound(path)
-    for place in sorted(each for each in folder.glob("*/*") if each.is_dir() and each.parent.name != _COMMON):
-        name = ServiceId(f"{place.parent.name}.{place.name}")
-        service = _service(reading, schemas, place, name)
-        if service is None:
-            found.broken.add(name)
-        else:
-            found.good[name] = service
+    for domain in sorted(each for each in folder.glob("*") if each.is_dir() and each.name != _COMMON):
+        if (domain / "service.yaml").is_file():
+            found.broken |= _misplaced(reading, domain / "service.yaml")
+            continue
+        for place in sorted(each for each in domain.glob("*") if each.is_dir() and each.name[0] not in "._"):
+            service, names = _service(reading, schemas, place)
+            found.broken |= names
+            if service is not None:
+                found.good[service.id] = service
     return found
+
+
+def _misplaced(reading: Reading, path: Path) -> set[ServiceId]:
+    """Report a service that stands one folder too high. Gives the name that it has of itself."""
+    source = reading.yaml(path)
+    given = source.value.get("service") if source is not None and isinstance(source.value, dict) else None
+    name = given if isinstance(given, str) and _SERVICE.fullmatch(given) else None
+    place = "/".join(name.split(".", 1)) if name else "<domain>/<name>.v1"
+    spot = Spot(reading.name(path), 1)
+    reading.error(spot, "a service stands two folders deep", f"Move its folder to schemas/{place}/.")
+    return {ServiceId(name)} if name else set()
 
 
 def _purposes(reading: Reading, path: Path) -> dict[str, str] | None:
@@ -63,24 +78,26 @@ def _purposes(reading: Reading, path: Path) -> dict[str, str] | None:
     return purposes
 
 
-def _service(reading: Reading, schemas: Schemas, place: Path, name: ServiceId) -> Service | None:
-    path = place / "service.yaml"
+def _service(reading: Reading, schemas: Schemas, place: Path) -> tuple[Service | None, set[ServiceId]]:
+    """The service in a folder, if it is whole; and the names under which it was reported already."""
+    path, name = place / "service.yaml", ServiceId(f"{place.parent.name}.{place.name}")
     if not path.is_file():
         spot = Spot(reading.name(path), 1)
         reading.error(spot, "the folder has no service.yaml", "Describe the service in it, or remove the folder.")
-        return None
+        return None, {name}
     read = manifest(reading, path, manifests.Service)
     shapes = {part: _shape(reading, schemas, place, part) for part in ("request", "response")}
     _examples(reading, place, shapes)
     if read is None:
-        return None
+        return None, {name}
     written, source = read
-    _identity(reading, written, source, name)
+    names = {name, ServiceId(written.service)}
+    named = _identity(reading, written, source, name)
     _subjects(reading, written, source, shapes)
     request, response = shapes["request"], shapes["response"]
-    if request is None or response is None:
-        return None
-    return Service(
+    if request is None or response is None or not named:
+        return None, names
+    made = Service(
         id=name,
         title=written.title,
         kind=Kind(written.kind),
@@ -94,15 +111,22 @@ def _service(reading: Reading, schemas: Schemas, place: Path, name: ServiceId) -
         request=request,
         response=response,
     )
+    return made, names - {name}
 
 
-def _identity(reading: Reading, written: manifests.Service, source: Source, name: ServiceId) -> None:
+def _identity(reading: Reading, written: manifests.Service, source: Source, name: ServiceId) -> bool:
+    """Whether the folder's name is one that a service can have. Reports where it is not the service's."""
+    named = _SERVICE.fullmatch(name) is not None
     if written.service != name:
-        message = f'the service "{written.service}" stands in the folder of {name}'
-        reading.error(source.at("service"), message, f"Write service: {name}, or rename the folder.")
+        folder = "/".join(["schemas", *written.service.split(".", 1)])
+        message = f'the service "{written.service}" stands in the folder {Path(source.file).parent.as_posix()}'
+        rename = f"rename the folder to {folder}"
+        remedy = f"Write service: {name}, or {rename}." if named else f"{rename.capitalize()}."
+        reading.error(source.at("service"), message, remedy)
     if written.kind != "exchange":
         remedy = "Write kind: exchange, or leave the service out until the gateway serves the other kinds."
         reading.error(source.at("kind"), f'the kind "{written.kind}" is not served yet', remedy)
+    return named
 
 
 def _shape(reading: Reading, schemas: Schemas, place: Path, part: str) -> Shape | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import rfc8785
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from gateway.catalogue.appending import appended
 from gateway.catalogue.reading import Reading, composed
@@ -87,19 +87,32 @@ def sign_agreement(path: Path, agency: str, by: str, on: date, *, key: Mapping[s
     """
     if key.get("instance") != instance:
         raise CannotSign(f'the key was not made for the instance "{instance}"')
+    if not path.is_file():
+        raise CannotSign(f"there is no agreement {path}; name the file, policies/NAME.yaml")
     reading = Reading(path.parent, path.parent)
     source = reading.yaml(path)
     if source is None or not source.sound or not isinstance(source.value, dict):
         raise CannotSign(f"{path.name} cannot be read; run gateway check and correct what it names")
-    if agency not in (source.value.get("parties") or ()):
-        raise CannotSign(f"{agency} is no party of {path.name}")
-    given = source.value.get("signatures") or []
-    if any(isinstance(each, dict) and (each.get("agency"), each.get("by")) == (agency, by) for each in given):
-        raise CannotSign(f"{path.name} has a signature for {agency} by {by}; remove it first")
+    if agency not in _parties(source.value):
+        raise CannotSign(f"{agency} is no party of {path.name}; its parties are: {', '.join(_parties(source.value))}")
+    for number, each in enumerate(_given(source.value)):
+        if isinstance(each, dict) and (each.get("agency"), each.get("by")) == (agency, by):
+            lines = source.span("signatures", number)
+            raise CannotSign(f"{path.name} has a signature for {agency} by {by}; remove {lines} first")
     jws = sign(canonical(source.value), key, Claim(instance, by, on))
     entry = {"agency": agency, "by": by, "on": on, "jws": jws}
     path.write_text(_with_signature(path.read_text("utf-8"), entry), "utf-8")
     return jws
+
+
+def _parties(agreement: Mapping[str, Any]) -> list[str]:
+    parties = agreement.get("parties")
+    return [each for each in parties if isinstance(each, str)] if isinstance(parties, list) else []
+
+
+def _given(agreement: Mapping[str, Any]) -> list[Any]:
+    given = agreement.get("signatures")
+    return given if isinstance(given, list) else []
 
 
 def _with_signature(text: str, entry: Mapping[str, object]) -> str:
@@ -112,6 +125,11 @@ def _with_signature(text: str, entry: Mapping[str, object]) -> str:
     given = next((value for key, value in root.value if key.value == "signatures"), None)
     if given is None:
         return f"{text.rstrip()}\nsignatures:\n{appended('', None, [entry], 2)}"
+    if isinstance(given, ScalarNode) and not given.value:  # its entries were removed, and the key was left
+        end = text.find("\n", given.start_mark.index)
+        cut = len(text) if end < 0 else end + 1
+        before = text[:cut] if text[:cut].endswith("\n") else f"{text[:cut]}\n"
+        return f"{before}{appended('', None, [entry], 2)}{text[cut:]}"
     if isinstance(given, SequenceNode):
         return appended(text, given, [entry], 2)
     raise CannotSign('"signatures" is no list; correct or remove it')

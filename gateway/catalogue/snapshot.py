@@ -1,17 +1,21 @@
 """Loads everything that people declared into one immutable, digested catalogue, or says all that is wrong with it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from gateway.catalogue import agencies, agreements, checks, decisions, services
 from gateway.catalogue.agreements import Draft, Drafts
 from gateway.catalogue.derived import stale
+from gateway.catalogue.endpoints import endpoints
 from gateway.catalogue.keyfiles import KeyFiles
-from gateway.catalogue.reading import Finding, Reading
+from gateway.catalogue.reading import Finding, Reading, Spot
+from gateway.catalogue.shelf import Shelf
 from gateway.core.model import AgreementId, Catalogue, SystemId, agency_of, catalogue
+
+FOLDERS = ("schemas", "adapters", "policies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +45,54 @@ def load(
     ``scaffold.write`` makes. Raises nothing: every mistake is a finding.
     """
     reading = Reading(root.resolve(), keys.resolve())
+    if not any((reading.root / each).is_dir() for each in FOLDERS):
+        remedy = "Name the catalogue's folder: GATEWAY_CATALOGUE, or --root."
+        reading.error(Spot(".", 1), f"there is no schemas/, adapters/ or policies/ in {reading.root}", remedy)
+        return Loaded(None, tuple(reading.findings), ())
     today = at.astimezone(zone).date()
-    said = services.services(reading)
-    around = agencies.Surroundings(KeyFiles(reading, instance), environment, today)
-    who = agencies.agencies(reading, around)
+    shelf = _shelf(reading, instance, today, environment)
     found = agreements.drafts(reading)
-    shelf = checks.Shelf(reading, said, who, instance, today)
-    checks.endpoints(shelf)
+    endpoints(shelf)
     leading = {draft.name for draft in found.good.values() if checks.agreement(shelf, draft)}
+    who = shelf.agencies
     whole = catalogue(
         instance=instance,
         zone=zone,
         digest=reading.digest(),
-        services=said.good,
+        services=shelf.services.good,
         agencies={name: declared.agency for name, declared in who.good.items()},
         agreements={name: agreements.agreement(draft, who.all()) for name, draft in found.good.items()},
-        purposes=said.purposes or {},
+        purposes=shelf.services.purposes or {},
     )
     if not found.broken:
-        clouded = _clouded(shelf, found, leading)
-        bench = decisions.Bench(whole, decisions.lifted(whole))
-        for draft in found.good.values():
-            decisions.hold(shelf, bench, draft, clouded if draft.name in leading else None)
-    findings = ordered([*reading.findings, *(stale(root) if derived else ())])
+        _decide(shelf, found, leading, whole)
+    findings = ordered([*_in_order(reading), *(stale(root) if derived else ())])
     sound = not any(each.level == "error" for each in findings)
     return Loaded(whole if sound else None, findings, tuple(found.good.values()))
+
+
+def _shelf(reading: Reading, instance: str, today: date, environment: Mapping[str, str] | None) -> Shelf:
+    said = services.services(reading)
+    key_files = KeyFiles(reading, instance)
+    key_files.hold_strays()
+    who = agencies.agencies(reading, agencies.Surroundings(key_files, environment, today))
+    return Shelf(reading, said, who, instance, today)
+
+
+def _decide(shelf: Shelf, found: Drafts, leading: set[AgreementId], whole: Catalogue) -> None:
+    clouded = _clouded(shelf, found, leading)
+    bench = decisions.Bench(whole, decisions.lifted(whole))
+    for draft in found.good.values():
+        decisions.hold(shelf, bench, draft, clouded if draft.name in leading else None)
+
+
+def _in_order(reading: Reading) -> list[Finding]:
+    """The findings; ``--write`` adds nothing to a catalogue with errors, and remedies say so."""
+    command = "gateway check --write"
+    if not reading.errors():
+        return reading.findings
+    later = f"{command} after the errors are corrected"
+    return [replace(each, remedy=each.remedy.replace(command, later)) for each in reading.findings]
 
 
 def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
@@ -73,7 +100,7 @@ def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
     return tuple(dict.fromkeys(sorted(findings, key=lambda each: (each.file, each.line, each.level, each.message))))
 
 
-def _clouded(shelf: checks.Shelf, found: Drafts, leading: set[AgreementId]) -> frozenset[tuple[str, str]]:
+def _clouded(shelf: Shelf, found: Drafts, leading: set[AgreementId]) -> frozenset[tuple[str, str]]:
     """Providers and services whose decisions would only repeat what was reported already."""
     return frozenset(
         (grant.provider, grant.service)
@@ -86,7 +113,7 @@ def _clouded(shelf: checks.Shelf, found: Drafts, leading: set[AgreementId]) -> f
     )
 
 
-def _touches(consumer: str, shelf: checks.Shelf) -> bool:
+def _touches(consumer: str, shelf: Shelf) -> bool:
     """Whether an agency that could not be read may stand behind the consumer."""
     broken = shelf.agencies.broken
     return bool(broken) and (consumer.startswith(agreements.GROUP) or agency_of(SystemId(consumer)) in broken)

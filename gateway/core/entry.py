@@ -65,6 +65,8 @@ class Particulars:
     subjects: tuple[str, ...] = ()
     """Pseudonyms."""
     more_subjects: int = 0
+    said: Mapping[str, str] | None = None
+    """Names that the caller gave and the catalogue does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ def _beside(particulars: Particulars, salts: Mapping[str, str]) -> bytes:
         "key": particulars.key,
         "subjects": particulars.subjects or None,
         "more_subjects": particulars.more_subjects or None,
+        "said": particulars.said,
     }
     return orjson.dumps({name: value for name, value in kept.items() if value is not None})
 
@@ -135,7 +138,7 @@ def faults(writer: int, n: int, kept: tuple[bytes, bytes, bytes | None]) -> tupl
     found = []
     if not hmac.compare_digest(leaf(entry), kept_leaf):
         found.append("the leaf is not the hash of the entry")
-    facts = _facts(entry)
+    facts = facts_of(entry)
     if facts.get("entry") != f"{writer}.{n}":
         found.append("the entry carries another number")
     if particulars is not None and hashlib.sha256(particulars).hexdigest() != facts.get("particulars"):
@@ -143,7 +146,7 @@ def faults(writer: int, n: int, kept: tuple[bytes, bytes, bytes | None]) -> tupl
     return tuple(found)
 
 
-def _facts(entry: bytes) -> Mapping[str, Any]:
+def facts_of(entry: bytes) -> Mapping[str, Any]:
     """What an entry says; nothing where it was changed beyond reading."""
     try:
         facts = orjson.loads(entry)

@@ -5,16 +5,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from gateway.core.model import AgencyId, Obligation, ServiceId
+from gateway.core.model import AgencyId, Obligation, Service, ServiceId
 from gateway.core.refusal import Refusal
+from gateway.core.shape import Malformed, parse
 
+MAX_WORDED = 65_536
+"""Bytes of a body whose mistakes are looked for one by one: words cost a hundred times the verdict."""
 AGENCY = re.compile(r"[a-z][a-z0-9_]{0,62}")
 SERVICE = re.compile(r"[a-z][a-z0-9_]{0,62}\.[a-z][a-z0-9_]{0,62}\.v[1-9][0-9]{0,3}")
 
 _PURPOSE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _LINE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?")
-_KEY = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,128})"|([A-Za-z0-9._~:/+-]{1,128})')
+_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,128})"|([A-Za-z0-9._~:/+-]{1,128})')
+_ESCAPED = re.compile(r'\\(["\\])')
 _IDS = "-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACE = re.compile(f"00{_IDS}|(?!00|ff)[0-9a-f]{{2}}{_IDS}(?:-.*)?")  # only later versions may say more
 _MEDIA = re.compile(r'application/json(?:\s*;\s*charset=(?:utf-8|"utf-8"))?\s*', re.IGNORECASE)
@@ -106,7 +111,7 @@ def _idempotency_key(value: str | None) -> str | None:
             "request.malformed",
             'Idempotency-Key must be 1 to 128 characters in double quotes, such as "8e03978e-40d5".',
         )
-    return found[1] or found[2]
+    return _ESCAPED.sub(r"\1", found[1]) if found[1] else found[2]
 
 
 def trace(traceparent: str | None) -> str | None:
@@ -140,6 +145,21 @@ def fingerprint(provider: AgencyId, service: ServiceId, head: Head, body: bytes)
         digest.update(len(part).to_bytes(4, "big") + part.encode())
     digest.update(body)
     return digest.digest()
+
+
+def shaped(service: Service, raw: bytes) -> Any:
+    """The body's value. Raises Refusal request.malformed or shape.request."""
+    try:
+        value = parse(raw)
+    except Malformed as error:
+        raise Refusal("request.malformed", f"The body is {error}.") from error
+    if not service.request.fits(value):
+        raise Refusal(
+            "shape.request",
+            f"The body does not fit the request schema of {service.id}.",
+            errors=service.request.faults(value) if len(raw) <= MAX_WORDED else (),
+        )
+    return value
 
 
 class KeyState(StrEnum):

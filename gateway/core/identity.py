@@ -96,7 +96,6 @@ class Caller:
     scopes: frozenset[str]
     """Of the token, as far as the system still has them."""
     client_key: str | None
-    person: Person | None
 
 
 def single(values: Sequence[str], header: str) -> str | None:

@@ -12,13 +12,18 @@ from gateway.core.model import (
     AgencyId,
     Agreement,
     Catalogue,
+    Endpoint,
     Grant,
+    Kind,
     Obligation,
+    Service,
     ServiceId,
     Standing,
     SystemId,
+    Visibility,
     agency_of,
 )
+from gateway.core.refusal import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,21 @@ _STAGES: Mapping[str, _Stage] = {
         ),
     ),
 }
+
+
+def shows(catalogue: Catalogue, provider: AgencyId, service: Service, consumer: SystemId) -> bool:
+    """Whether the consumer may know that the agency provides the service."""
+    if service.kind is not Kind.EXCHANGE or catalogue.endpoint(provider, service.id) is None:
+        return False
+    return service.visibility is Visibility.MEMBERS or (provider, service.id, consumer) in catalogue.grants
+
+
+def visible(catalogue: Catalogue, provider: AgencyId, said: ServiceId, consumer: SystemId) -> tuple[Endpoint, Service]:
+    """The endpoint, where the caller may know of it. Raises Refusal catalogue.unknown, the same for every reason."""
+    endpoint, service = catalogue.endpoint(provider, said), catalogue.services.get(said)
+    if endpoint and service and shows(catalogue, provider, service, consumer):
+        return endpoint, service
+    raise Refusal("catalogue.unknown", f"{provider} provides no service {said} that you can see.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ _REFUSED_WORDS = (
     "unevaluatedItems",  # jsonschema takes quadratic time for it; items after prefixItems says the same
 )
 _ASKED = ("format", "multipleOf", "pattern", "uniqueItems")
-_ITEMS = ("items", "additionalProperties", "contains", "propertyNames", "unevaluatedProperties")
+_WITHIN = ("items", "additionalProperties", "contains", "propertyNames", "unevaluatedProperties")
 _IN_PLACE = ("not", "if", "then", "else")
 _BRANCHES = ("allOf", "anyOf", "oneOf")
 _STEPS = 10_000
@@ -165,7 +165,12 @@ class Shape:
         )
 
 
-def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+def accepts(schema: Any, value: Any) -> bool:
+    """The verdict of a schema that is used once."""
+    return _compiled(schema).is_valid(value)
+
+
+def _compiled(schema: Any) -> jsonschema_rs.Validator:
     return jsonschema_rs.Draft202012Validator(
         schema,
         validate_formats=True,
@@ -200,7 +205,7 @@ def _held_below(word: str, inner: Any, root: Mapping[str, Any], where: str) -> A
         return {name: _somewhere(_held(each, root, where + _pointer((name,)))) for name, each in inner.items()}
     if word in (*_BRANCHES, "prefixItems") and isinstance(inner, list):
         return [_somewhere(_held(each, root, f"{where}/{place}")) for place, each in enumerate(inner)]
-    return _held(inner, root, where) if word in (*_ITEMS, *_IN_PLACE) else inner
+    return _held(inner, root, where) if word in (*_WITHIN, *_IN_PLACE) else inner
 
 
 def _somewhere(schema: Any) -> Any:

@@ -1,14 +1,19 @@
 """The journal as it is read: entries shown, and everything held against its own hashes and numbers."""
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import orjson
 import sqlalchemy as sa
 
-from gateway.core.entry import faults
+from gateway.core.entry import facts_of, faults
+from gateway.edge import postgres
 from gateway.edge.store import StoreFailed, reader
+
+Place = Path | str
+"""SQLite's file, or PostgreSQL's URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,19 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Spoilt:
+    """A row that no gateway wrote: somebody got past the database's own checks."""
+
+    writer: int | None
+    n: int | None
+    why: str
+
+    def __str__(self) -> str:
+        # What stands there instead of a number is not repeated to a terminal.
+        return ".".join("?" if each is None else str(each) for each in (self.writer, self.n)) + f": {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
     """What a check of the whole journal found."""
 
@@ -31,41 +49,81 @@ class Checked:
     faults: tuple[str, ...]
 
 
-def entries(path: Path) -> Iterator[Kept]:
-    """Every entry by writer and number, month by month, without loading them all. Raises StoreFailed."""
+def entries(path: Place) -> Iterator[Kept]:
+    """Every entry that can be read, in the order of ``rows``. Raises StoreFailed."""
+    return (row for row in rows(path) if isinstance(row, Kept))
+
+
+def rows(path: Place) -> Iterator[Kept | Spoilt]:
+    """Everything by writer and number, month by month, without loading it all. Raises StoreFailed, also midway."""
+    return _of_a_file(path) if isinstance(path, Path) else map(_kept, postgres.journal_rows(path))
+
+
+def _of_a_file(path: Path) -> Iterator[Kept | Spoilt]:
     engine = reader(path)
     try:
         with engine.connect() as connection:
+            driver: object = connection.connection.dbapi_connection
+            if isinstance(
+                driver, sqlite3.Connection
+            ):  # text where bytes belong is to be told, also where it is no UTF-8
+                driver.text_factory = lambda raw: raw.decode("utf-8", "replace")
             for (month,) in list(connection.execute(sa.text("select month from journal_months order by month"))):
                 table = sa.table(f"journal_{month}", *map(sa.column, ("writer", "n", "leaf", "entry", "particulars")))
-                rows = connection.execution_options(yield_per=1000).execute(
+                found = connection.execution_options(yield_per=1000).execute(
                     sa.select(*table.columns).order_by(table.c.writer, table.c.n)
                 )
-                for row in rows:
-                    yield Kept(*row)
+                for row in found:
+                    yield _kept(row)
     except sa.exc.SQLAlchemyError as error:
-        raise StoreFailed(f"{path.name} cannot be read as a journal") from error
+        raise StoreFailed(f"{path} cannot be read as a journal: is it the gateway's database?") from error
     finally:
         engine.dispose()
 
 
-def check(path: Path) -> Checked:
+def _kept(row: Sequence[Any]) -> Kept | Spoilt:
+    writer, n, leaf, entry, particulars = row
+    if not isinstance(writer, int) or not isinstance(n, int):
+        return Spoilt(None, None, "the number is none")
+    for name, value in (
+        ("entry is", entry),
+        ("leaf is", leaf),
+        ("particulars are", b"" if particulars is None else particulars),
+    ):
+        if not isinstance(value, bytes):
+            return Spoilt(writer, n, f"the {name} no bytes")
+    return Kept(writer, n, leaf, entry, particulars)
+
+
+def check(path: Place) -> Checked:
     """Each entry's leaf, number and particulars, and that no writer's numbers have a gap. Raises StoreFailed."""
     last: dict[int, int] = {}
     wrong: list[str] = []
     count = 0
-    for kept in entries(path):
+    for row in rows(path):
         count += 1
-        expected = last.get(kept.writer, 0) + 1
-        if kept.n != expected:
-            wrong.append(f"{kept.writer}.{expected}: missing; the next entry is {kept.writer}.{kept.n}")
-        last[kept.writer] = kept.n
-        found = faults(kept.writer, kept.n, (kept.leaf, kept.entry, kept.particulars))
-        wrong += [f"{kept.writer}.{kept.n}: {fault}" for fault in found]
+        if row.writer is None or row.n is None:
+            wrong.append(str(row))
+            continue
+        expected = last.get(row.writer, 0) + 1
+        if row.n != expected:
+            wrong.append(f"{row.writer}.{expected}: missing; the next entry is {row.writer}.{row.n}")
+        last[row.writer] = row.n
+        wrong += [str(row)] if isinstance(row, Spoilt) else _faults(row)
     return Checked(count, len(last), tuple(wrong))
+
+
+def _faults(kept: Kept) -> list[str]:
+    found = faults(kept.writer, kept.n, (kept.leaf, kept.entry, kept.particulars))
+    return [f"{kept.writer}.{kept.n}: {fault}" for fault in found]
+
+
+def speaks_of(kept: Kept, exchange: str) -> bool:
+    """Whether an entry belongs to the exchange, or repeats it."""
+    facts = facts_of(kept.entry)
+    return exchange in (facts.get("exchange"), facts.get("first"))
 
 
 def shown(kept: Kept) -> dict[str, object]:
     """An entry with its leaf; its particulars are left out, as a terminal is no place for them."""
-    facts: dict[str, object] = orjson.loads(kept.entry)
-    return {**facts, "leaf": kept.leaf.hex(), "forgotten": kept.particulars is None}
+    return {**facts_of(kept.entry), "leaf": kept.leaf.hex(), "forgotten": kept.particulars is None}

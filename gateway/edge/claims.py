@@ -13,8 +13,14 @@ from gateway.core.exchange import KeyState
 from gateway.edge.journal import Book
 from gateway.edge.store import Plan
 
+CLOCKS_APART = 60.0
+"""Seconds by which the database's clock may differ from ours: a used assertion is remembered so much longer."""
 KEEP = 86_400.0
 """Seconds that a key and its answer are kept."""
+GIVEN_UP = 1000
+"""Keys of dead processes that one sweep gives up at most, with an entry each."""
+FORGOTTEN = 10_000
+"""Old keys, and used assertions, that one sweep deletes at most."""
 
 _OWN = "system = $1 and key = $2 and owner = $3 and state = 'running'"
 
@@ -139,14 +145,20 @@ def sweep(unsettled: Callable[[str, str], Draft]) -> Callable[[Book], Plan[int]]
     """Give up on keys whose process died, with an entry each; forget old keys. Gives the number given up."""
 
     def plan(book: Book) -> Plan[int]:
-        late = yield (
-            "update keys set state = 'unknown' where state = 'running' and deadline < {now} returning system, exchange",
-            (),
-        )
+        late_ones = _those("keys", "key", "state = 'running' and deadline < {now}", GIVEN_UP)
+        late = yield f"update keys set state = 'unknown' where {late_ones} returning system, exchange", ()  # noqa: S608
         for system, exchange in late:
             book.write(unsettled(system, exchange))
-        yield "delete from keys where keep_until < {now} and state <> 'running'", ()
-        yield "delete from assertions where until < {now}", ()
+        old = _those("keys", "key", "state <> 'running' and keep_until < {now}", FORGOTTEN)
+        yield f"delete from keys where {old}", ()  # noqa: S608
+        used = _those("assertions", "jti", f"until < {{now}} - {CLOCKS_APART}", FORGOTTEN)
+        yield f"delete from assertions where {used}", ()  # noqa: S608
         return len(late)
 
     return plan
+
+
+def _those(table: str, key: str, which: str, most: int) -> str:
+    """Some rows, without those that another transaction holds: a sweep never waits, and so is in no deadlock."""
+    some = f"select system, {key} from {table} where {which} limit {most}{{skip_locked}}"  # noqa: S608
+    return f"(system, {key}) in (with some as materialized ({some}) select system, {key} from some)"  # noqa: S608

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -54,6 +54,8 @@ class Trail:
     provider_seconds: float = 0.0
     called: bool = False
     stamp: Stamp | None = None
+    sound: tuple[Pointer, ...] | None = None
+    """Of an answer that breaks its schema and is reported: what may leave."""
     first: str | None = None
     """The exchange whose stored answer is given again."""
 
@@ -79,13 +81,13 @@ class Trail:
             "first": self.first,
             "at": self.at.isoformat(timespec="milliseconds"),
             "consumer": self.consumer,
-            "on_behalf": head.on_behalf if head else None,
-            "provider": self.provider,
-            "service": self.service,
+            "on_behalf": self._known(head.on_behalf if head else None, self.catalogue.agencies),
+            "provider": self._known(self.provider, self.catalogue.agencies),
+            "service": self._known(self.service, self.catalogue.services),
             "agreement": self.agreement.id if self.agreement else None,
             "grant": self.grant.index if self.grant else None,
             "legal_basis": self.agreement.legal_basis if self.agreement else None,
-            "purpose": head.purpose if head else None,
+            "purpose": self._known(head.purpose if head else None, self.catalogue.purposes),
             "catalogue": self.catalogue.digest[:16],
             "remote": self.remote,
             "status": status,
@@ -94,6 +96,21 @@ class Trail:
         bodies = Bodies(self.received, self.sent, self.provided, released)
         return draft(facts, bodies, self._particulars(), random_bytes(SALTS_BYTES))
 
+    def _known(self, name: str | None, names: Container[str]) -> str | None:
+        """A name of the catalogue; what a caller made up may be somebody's name, and goes to the particulars."""
+        return name if name is None or name in names else "unknown"
+
+    def _said(self) -> Mapping[str, str] | None:
+        """The names that the catalogue does not know."""
+        head, all_of = self.head, self.catalogue
+        given = (
+            ("on_behalf", head.on_behalf if head else None, all_of.agencies),
+            ("provider", self.provider, all_of.agencies),
+            ("service", self.service, all_of.services),
+            ("purpose", head.purpose if head else None, all_of.purposes),
+        )
+        return {what: name for what, name, names in given if name is not None and name not in names} or None
+
     def _particulars(self) -> Particulars:
         head = self.head
         return Particulars(
@@ -101,6 +118,7 @@ class Trail:
             person=_shown(self.person) if self.person else None,
             case=head.case if head else None,
             key=head.key if head else None,
+            said=self._said(),
             subjects=tuple(self.subjects.values()),
             more_subjects=self.more_subjects,
         )

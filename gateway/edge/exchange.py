@@ -4,6 +4,7 @@
 failure answers. Nothing leaves before its entry is durable.
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -17,22 +18,32 @@ from aiohttp import web
 
 from gateway.core import policy
 from gateway.core.breaker import FIRST_REST
-from gateway.core.entry import Step
-from gateway.core.exchange import Head, address, once, read_head, trace
+from gateway.core.entry import Stamp, Step
+from gateway.core.exchange import MAX_WORDED, Head, address, once, read_head, shaped, trace
 from gateway.core.identity import Caller, single
-from gateway.core.minimise import minimise
-from gateway.core.model import AgencyId, Catalogue, Effect, Endpoint, Kind, Service, ServiceId, SystemId, Visibility
+from gateway.core.minimise import cut_of, minimise
+from gateway.core.model import (
+    Catalogue,
+    Effect,
+    Endpoint,
+    Service,
+    SystemId,
+    agency_of,
+)
 from gateway.core.refusal import TABLE, Refusal
-from gateway.core.shape import Malformed, parse
+from gateway.core.report import sound
 from gateway.edge import body, problem
 from gateway.edge.evidence import Trail, new_id
 from gateway.edge.identity import Identity
 from gateway.edge.journal import Journal, unavailable
 from gateway.edge.limits import Limits
 from gateway.edge.providers import Providers
-from gateway.edge.telemetry import UNKNOWN, Meters
+from gateway.edge.tally import Tally
+from gateway.edge.telemetry import UNKNOWN, Meters, place
 from gateway.protocols.protocol import Answer, Call, ProviderFault
 
+SHARES = 4
+"""One consumer has at most this part of the gateway's places."""
 log = structlog.get_logger()
 
 
@@ -71,6 +82,7 @@ class Parts:
     period_key: Callable[[], bytes]
     seal: Callable[[bytes, bytes], bytes]
     unseal: Callable[[bytes, bytes], bytes]
+    mac: Callable[[bytes], bytes]
     types: str
     """The address of the page on refusals."""
     max_in_progress: int
@@ -84,8 +96,12 @@ class Exchanges:
         self._write = write
         self._log = log.bind()  # bound once: the lazy one is built anew for each line
         self.in_progress = 0
-        self.unidentified: Counter[str] = Counter()
-        """Refusals before identity, by code, since somebody last took them."""
+        self.shares: Counter[SystemId] = Counter()
+        """Exchanges that are being worked on, by consumer: none may take all places."""
+        self._last: set[asyncio.Future[Stamp]] = set()
+        """Entries of exchanges that were broken off at the very end; the journal writes them before it closes."""
+        self._share = max(1, these.max_in_progress // SHARES)
+        self.tally = Tally(these.meters)
 
     async def answer(self, request: web.Request) -> web.Response:
         """One exchange, from its head to its answer."""
@@ -98,8 +114,15 @@ class Exchanges:
         except Exception as error:  # noqa: BLE001 - whatever breaks: the caller gets an answer, the journal an entry
             log.error("broken", exchange=trail.exchange, **place(error))  # noqa: TRY400 - a traceback quotes values
             released = await self._refused(trail, Refusal("gateway.broken", "The gateway failed to work on the call."))
+        except asyncio.CancelledError:  # the process stops: what was asked of a provider is not forgotten
+            if trail.called and trail.stamp is None:
+                drafted = trail.draft(Step.ANSWERED, status=None, code="gateway.broken")
+                self._last.add(asyncio.ensure_future(self._parts.journal.append(drafted)))
+            raise
         finally:
             self.in_progress -= 1
+            if trail.consumer is not None:
+                self.shares[trail.consumer] -= 1
         self._count(trail, released)
         answer = _response(trail, released)
         if not request.content.is_eof():
@@ -127,14 +150,12 @@ class Exchanges:
         if self.in_progress > these.max_in_progress:
             raise Refusal("gateway.overloaded", "Too many exchanges are being worked on.", retry_after=1)
         trail.provider, trail.service = address(request.match_info["agency"], request.match_info["service"])
-        caller = await these.identity.caller(
-            single(request.headers.getall("Authorization", ()), "Authorization"),
-            single(request.headers.getall("Exchange-User-Assertion", ()), "Exchange-User-Assertion"),
-            trail.catalogue,
-            trail.at.timestamp(),
-        )
-        trail.consumer, trail.person = caller.system, caller.person
-        endpoint, service = visible(trail.catalogue, trail.provider, trail.service, caller.system)
+        caller = await self._caller(request, trail)
+        endpoint, service = policy.visible(trail.catalogue, trail.provider, trail.service, caller.system)
+        if request.query_string:
+            raise Refusal(
+                "request.malformed", "The address takes no query: what identifies a person travels in the body."
+            )
         once([name.lower() for name, _ in request.raw_headers])
         trail.head = head = read_head(request.headers)
         await self._permit(trail, caller, head, endpoint)
@@ -147,6 +168,20 @@ class Exchanges:
             return await self._write(self, trail, ask)
         return await self._read(trail, ask)
 
+    async def _caller(self, request: web.Request, trail: Trail) -> Caller:
+        """The system by its token, and the person where one is asserted: a proven system answers for a forged one."""
+        now, identity = trail.at.timestamp(), self._parts.identity
+        authorization = single(request.headers.getall("Authorization", ()), "Authorization")
+        caller = await identity.caller(authorization, trail.catalogue, now)
+        if self.shares[caller.system] >= self._share:
+            raise Refusal("gateway.overloaded", "Too many exchanges of your system are worked on now.", retry_after=1)
+        trail.consumer = caller.system
+        self.shares[caller.system] += 1
+        asserted = single(request.headers.getall("Exchange-User-Assertion", ()), "Exchange-User-Assertion")
+        if asserted is not None:
+            trail.person = await identity.person(asserted, agency_of(caller.system), trail.catalogue, now)
+        return caller
+
     async def _permit(self, trail: Trail, caller: Caller, head: Head, endpoint: Endpoint) -> None:
         """Policy, then rate and quota. Notes the agreement, also of a refusal."""
         facts = policy.Facts(
@@ -156,7 +191,7 @@ class Exchanges:
             purpose=head.purpose,
             scopes=caller.scopes,
             at=trail.at,
-            given=head.given(person=caller.person is not None),
+            given=head.given(person=trail.person is not None),
             on_behalf=head.on_behalf,
         )
         decision = policy.decide(trail.catalogue, facts)
@@ -204,15 +239,23 @@ class Exchanges:
         finally:
             trail.provider_seconds = time.monotonic() - begun
         trail.sent, trail.provided = answer.sent, answer.provided
-        self._hold_answer(trail, ask, answer)
+        self.hold_answer(trail, ask, answer.value)
         trail.note_subjects(ask.service.response_subjects, answer.value)
         return answer
 
-    def _hold_answer(self, trail: Trail, ask: Asked, answer: Answer) -> None:
-        if ask.service.response.fits(answer.value):
+    def hold_answer(self, trail: Trail, ask: Asked, value: Any) -> None:
+        """Let an answer pass that fits its schema; or, while its endpoint only reports, what of it is sound.
+
+        Raises ProviderFault.
+        """
+        shape = ask.service.response
+        if shape.fits(value):
             return
         until = ask.endpoint.report_until
         reported = until is not None and trail.at.astimezone(trail.catalogue.zone).date() <= until
+        if reported and trail.grant and trail.grant.disclosed is not None:
+            trail.sound = sound(shape, value, trail.grant.disclosed)
+            reported = trail.sound is not None
         mode = "reported" if reported else "withheld"
         self._parts.meters.child(self._parts.meters.deviations, trail.provider, trail.service, mode).inc()
         log.warning(
@@ -221,19 +264,18 @@ class Exchanges:
             provider=trail.provider,
             service=trail.service,
             mode=mode,
-            rules=ask.service.response.broken_rules(answer.value),
+            rules=shape.broken_rules(value) if len(trail.provided or b"") <= MAX_WORDED else (),
         )
         if not reported:
-            raise ProviderFault(
-                "provider.wrong_answer", f"The answer of {trail.provider} does not fit the agreed schema.", sent=True
-            )
+            detail = f"The answer of {trail.provider} does not fit the agreed schema."
+            raise ProviderFault("provider.wrong_answer", detail, sent=True)
 
     async def _refused(self, trail: Trail, refusal: Refusal) -> Released:
         """The problem document; its entry first, where the caller is known and none was written yet."""
         document = problem.document(refusal, trail.exchange, trail.catalogue, self._parts.types)
         released = Released(refusal.kind.status, document, refusal)
         if trail.consumer is None:
-            self.unidentified[refusal.code] += 1
+            self.tally.unidentified[refusal.code] += 1
         elif trail.stamp is None and refusal.code != "journal.unavailable":
             step = Step.ANSWERED if trail.called else Step.REFUSED
             drafted = trail.draft(step, status=released.status, code=refusal.code, released=document)
@@ -246,18 +288,14 @@ class Exchanges:
                 return await self._refused(trail, unavailable())
         return released
 
-    def count_refusal(self, code: str) -> None:
-        """Somebody was told no, at any address."""
-        self._parts.meters.child(self._parts.meters.refusals, code).inc()
-
     def _count(self, trail: Trail, released: Released) -> None:
         meters = self._parts.meters
         took = time.monotonic() - trail.begun
         code = released.refusal.code if released.refusal else None
         if code:
-            self.count_refusal(code)
+            self.tally.refused(code)
+        where = _labels(trail)
         if trail.consumer is not None:
-            where = _labels(trail)
             outcome = code or ("replayed" if released.replayed else "answered")
             meters.child(meters.exchanges, trail.consumer, *where, outcome).inc()
             meters.child(meters.duration, *where).observe(took)
@@ -272,8 +310,8 @@ class Exchanges:
             exchange=trail.exchange,
             trace=trail.traceparent[3:35],
             consumer=trail.consumer,
-            provider=trail.provider,
-            service=trail.service,
+            provider=where[0],
+            service=where[1],
             agreement=trail.agreement.id if trail.agreement else None,
             status=released.status,
             code=code,
@@ -287,33 +325,10 @@ Write = Callable[[Exchanges, Trail, Asked], Awaitable[Released]]
 """How a write goes on from here: ``edge.writes``."""
 
 
-def visible(catalogue: Catalogue, provider: AgencyId, said: ServiceId, consumer: SystemId) -> tuple[Endpoint, Service]:
-    """The endpoint, where the caller may know of it. Raises Refusal catalogue.unknown, the same for every reason."""
-    endpoint, service = catalogue.endpoint(provider, said), catalogue.services.get(said)
-    if endpoint and service and service.kind is Kind.EXCHANGE:
-        entitled = (provider, said, consumer) in catalogue.grants
-        if service.visibility is Visibility.MEMBERS or entitled:
-            return endpoint, service
-    raise Refusal("catalogue.unknown", f"{provider} provides no service {said} that you can see.")
-
-
-def shaped(service: Service, raw: bytes) -> Any:
-    """The body's value. Raises Refusal request.malformed or shape.request."""
-    try:
-        value = parse(raw)
-    except Malformed as error:
-        raise Refusal("request.malformed", f"The body is {error}.") from error
-    if not service.request.fits(value):
-        raise Refusal(
-            "shape.request",
-            f"The body does not fit the request schema of {service.id}.",
-            errors=service.request.faults(value),
-        )
-    return value
-
-
 def cut(trail: Trail, value: Any) -> bytes:
     """What the grant discloses of the answer, as bytes."""
+    if trail.sound is not None:  # of an answer that deviates
+        return orjson.dumps(minimise(value, cut_of(trail.sound)))
     return orjson.dumps(minimise(value, trail.grant.disclose if trail.grant else None))
 
 
@@ -323,15 +338,6 @@ def refusal_of(fault: ProviderFault, trail: Trail) -> Refusal:
     if wait is None and TABLE[fault.code].retry:
         wait = FIRST_REST  # nobody named a time: as long as a failing endpoint is left alone at first
     return Refusal(fault.code, fault.detail, retry_after=wait, agency=trail.provider)
-
-
-def place(error: Exception) -> dict[str, str]:
-    """Where the gateway's own code broke: type and line. Never the message, which may quote values."""
-    step = error.__traceback__
-    while step and step.tb_next:
-        step = step.tb_next
-    at = f"{step.tb_frame.f_code.co_name}:{step.tb_lineno}" if step else "unknown"
-    return {"error": type(error).__name__, "place": at}
 
 
 def _labels(trail: Trail) -> tuple[str, str]:

@@ -88,10 +88,8 @@ class Identity:
         self._tokens: _Recent[_Token] = _Recent(remembered)
         self._persons: _Recent[_Asserted] = _Recent(remembered)
 
-    async def caller(
-        self, authorization: str | None, user_assertion: str | None, catalogue: Catalogue, now: float
-    ) -> Caller:
-        """Who calls, by the values of Authorization and Exchange-User-Assertion. ``now`` in epoch seconds.
+    async def caller(self, authorization: str | None, catalogue: Catalogue, now: float) -> Caller:
+        """Which system calls, by the value of Authorization. ``now`` in epoch seconds.
 
         Raises Refusal ``identity.*``; ``identity.unavailable`` where another party's keys cannot be had now.
         """
@@ -105,10 +103,7 @@ class Identity:
         if proof.exp <= now:
             raise claims.expired(Use.ACCESS)
         system = self._present(proof, catalogue)
-        person = None
-        if user_assertion is not None:
-            person = await self._person(user_assertion, system.agency, catalogue, now)
-        return Caller(proof.system, proof.scopes & system.scopes, proof.client_key, person)
+        return Caller(proof.system, proof.scopes & system.scopes, proof.client_key)
 
     async def authenticate(self, assertion: str, catalogue: Catalogue, now: float) -> Client:
         """The client behind a client assertion (RFC 7523). Its ``jti`` is for the token endpoint to remember.
@@ -175,8 +170,11 @@ class Identity:
         proof = claims.access_token(jws, issuer=issuer.issuer, audience=audience, own=False, now=now)
         return _Token(proof, issuer, key.thumbprint)
 
-    async def _person(self, text: str, agency: AgencyId, catalogue: Catalogue, now: float) -> Person:
-        """The person, by an issuer that the caller's own agency names."""
+    async def person(self, text: str, agency: AgencyId, catalogue: Catalogue, now: float) -> Person:
+        """The person of an Exchange-User-Assertion, by an issuer that the caller's own agency names.
+
+        Raises Refusal as ``caller`` does.
+        """
         claims.bound(text, Use.PERSON)
         digest = sha256(text.encode()).digest()
         known = self._persons.get(digest)

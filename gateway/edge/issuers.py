@@ -34,6 +34,9 @@ MAX_KEYS = 64
 SECONDS = 5.0
 """For one fetch in all."""
 
+MAX_WAITING = 64
+"""Callers that wait for one address; others are told at once that it cannot be asked."""
+
 
 class KeysUnavailable(Exception):
     """No good set is at hand and none can be had now."""
@@ -66,6 +69,7 @@ class _Place:
     tried_at: float | None = None
     task: asyncio.Task[None] | None = None
     unknown: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    waiting: int = 0
 
 
 class Jwks:
@@ -104,7 +108,13 @@ class Jwks:
             self._ask(address, place)
         task = place.task
         if task is not None:
-            await asyncio.wait({task})  # does not cancel it when this caller goes away
+            if place.waiting >= MAX_WAITING:  # a slow address must not fill the gateway with callers
+                raise KeysUnavailable(COOL_DOWN)
+            place.waiting += 1
+            try:
+                await asyncio.wait({task})  # does not cancel it when this caller goes away
+            finally:
+                place.waiting -= 1
         if place.good_at is None:
             raise KeysUnavailable(COOL_DOWN)
         found = place.keys.get(kid)

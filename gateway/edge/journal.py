@@ -13,18 +13,24 @@ from typing import Any, Generic, TypeVar
 
 from gateway.core.entry import Draft, Stamp, numbered
 from gateway.core.refusal import Refusal
-from gateway.edge import tables
-from gateway.edge.store import Driver, Plan, StoreFailed, StoreRefused, rows_of
+from gateway.edge.store import MONTH, Driver, Plan, StoreFailed, StoreRefused, StoreUnsure, StoreWaited
 
 T = TypeVar("T")
 
 MAX_WAITING = 4096
 """Works that wait for the writer; more are refused."""
 MAX_BATCH = 256
+HANGS = 5.0
+"""Seconds after which a batch that is being written counts as a failure."""
 PROBE = 1.0
 """Seconds between looks at a database that failed."""
 SPACING = 0.004
 """Seconds from the begin of a batch to the begin of the next: fewer, larger commits, where there is a load."""
+TRIES = 3
+"""Times that a batch is begun whose connection is lost at its commit, and that happened not."""
+LOOKS = 10
+"""Times that a batch is looked for which another connection may be committing; each may wait for lock_timeout."""
+COLUMNS = "(writer, n, leaf, entry, particulars) {rows int8 int8 bytea bytea bytea}"
 
 
 class Book:
@@ -43,11 +49,66 @@ class Book:
         return stamp
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Work(Generic[T]):
     plan: Callable[[Book], Plan[T]]
     locks: tuple[str, ...]
     done: "asyncio.Future[T]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class _NeverHappenedError(Exception):
+    """What was to be found out about is not there; raised to undo the asking."""
+
+
+class _Attempt:
+    """A batch as it is done in one transaction, kept as long as it is not known what became of that."""
+
+    def __init__(self, batch: Sequence[_Work[Any]]) -> None:
+        self.batch = batch
+        self.month = datetime.now(UTC).strftime("%Y_%m")
+        self.results: list[Any] = []
+        self.book = Book(0, 0)
+        self._at: _Work[Any] | None = None
+
+    def plan(self, book: Book, *, month_is_there: bool) -> Plan[None]:
+        """Everything, from the beginning."""
+        self.results, self.book, self._at = [], book, None
+        if not month_is_there:
+            yield MONTH, (self.month,)
+        for work in self.batch:  # in the order of their locks
+            self._at = work
+            result = yield from work.plan(book)
+            self.results.append(result)
+        self._at = None
+        if book.rows:
+            yield f"insert into journal_{self.month} {COLUMNS}", book.rows
+
+    def tell(self) -> None:
+        """Give each its result."""
+        for work, result in zip(self.batch, self.results, strict=True):
+            if not work.done.done():
+                work.done.set_result(result)
+
+    def stuck(self) -> Sequence[_Work[Any]]:
+        """The works that need the row for which the transaction waited in vain; all, where none of them needs it."""
+        at = self._at
+        if at is None:
+            return self.batch
+        return [work for work in self.batch if work is at or (at.locks and work.locks == at.locks)]
+
+    def look(self) -> Plan[None]:
+        """Succeeds where it was committed after all. Raises _NeverHappenedError where it was not, and cannot be now.
+
+        Its numbers are taken again: that waits for a transaction which the database may still be about to commit.
+        """
+        yield MONTH, (self.month,)
+        rows = yield f"insert into journal_{self.month} {COLUMNS} on conflict do nothing returning n", self.book.rows
+        if rows:
+            raise _NeverHappenedError
+        writer, n, leaf, *_ = self.book.rows[-5:]
+        rows = yield f"select leaf from journal_{self.month} where writer = $1 and n = $2", (writer, n)  # noqa: S608
+        if rows[0][0] != leaf:
+            raise StoreFailed(f"another process writes under the number {writer}: restart this one")
 
 
 class Journal:
@@ -64,7 +125,10 @@ class Journal:
         self._wake = asyncio.Event()
         self._closing = False
         self._failing = False
+        self._begun: float | None = None
+        """When the batch in flight began."""
         self._task: asyncio.Task[None] | None = None
+        self._unsure: _Attempt | None = None
 
     async def open(self, program: str) -> None:
         """Take a new writer's number. Raises StoreFailed."""
@@ -84,8 +148,9 @@ class Journal:
 
     @property
     def failing(self) -> bool:
-        """The last batch could not be written: nothing new should be begun."""
-        return self._failing
+        """The last batch could not be written, or the present one hangs: nothing new should be begun."""
+        hangs = self._begun is not None and asyncio.get_running_loop().time() - self._begun > HANGS
+        return self._failing or hangs
 
     @property
     def waiting(self) -> int:
@@ -107,7 +172,7 @@ class Journal:
         ``locks`` names the row that the plan will hold: a batch takes them in order, so that two processes that
         hold some of the same rows never wait for each other in a circle.
         """
-        if self._closing or len(self._waiting) >= MAX_WAITING:
+        if self._closing or len(self._waiting) >= MAX_WAITING or (self._begun is not None and self.failing):
             raise unavailable()
         work = _Work(plan, locks)
         self._waiting.append(work)
@@ -131,59 +196,85 @@ class Journal:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             if not self._waiting and not self._closing:
                 self._wake.clear()
-            batch.sort(key=lambda work: work.locks)
-            begun = loop.time()
+            batch.sort(key=lambda work: (not work.locks, work.locks))  # who takes no row to keep, or skips, comes last
+            begun = self._begun = loop.time()
             await self._commit(batch)  # an empty one is the probe of a database that failed
+            self._begun = None
             rest = SPACING - (loop.time() - begun)
             if len(batch) > 1 and rest > 0 and not self._closing:
                 await asyncio.sleep(rest)
 
-    async def _commit(self, batch: list[_Work[Any]]) -> None:
-        """One batch; where something in it is refused or mistaken, each work by itself."""
+    async def _commit(self, batch: Sequence[_Work[Any]]) -> None:
+        """One batch, without what waits for others; where something is refused or mistaken, each work by itself."""
         begun = asyncio.get_running_loop().time()
-        last = self._last
+        attempt = _Attempt(batch)
         try:
-            results = await self._transact(batch)
+            await self._transact(attempt)
         except StoreFailed as error:
             self._failing = True
-            for work in batch:
-                _fail(work.done, unavailable(), cause=error)
+            _refuse(batch, error)
+        except StoreWaited as error:
+            stuck = attempt.stuck()
+            _refuse(stuck, error)
+            if others := [work for work in batch if work not in stuck]:
+                await self._commit(others)
         except Exception as error:  # noqa: BLE001 - a plan's own mistake must not end the writer
             if len(batch) == 1:
-                refused = isinstance(error, StoreRefused)
-                _fail(batch[0].done, unavailable() if refused else error, cause=error if refused else None)
+                _refuse(batch, error)
             else:
                 for work in batch:
                     await self._commit([work])
         else:
             self._failing = False
-            self._observe(asyncio.get_running_loop().time() - begun, self._last - last)
-            for work, result in zip(batch, results, strict=True):
-                if not work.done.done():
-                    work.done.set_result(result)
+            self._observe(asyncio.get_running_loop().time() - begun, len(attempt.book.rows) // 5)
+            attempt.tell()
 
-    async def _transact(self, batch: Sequence[_Work[Any]]) -> list[Any]:
-        month = datetime.now(UTC).strftime("%Y_%m")
-        book = Book(self._writer, self._last)
+    async def _transact(self, attempt: _Attempt) -> None:
+        """Do it once, under the next numbers; where COMMIT is not answered, find out. Raises as the driver does."""
+        await self._find_out()
+        first = (self._writer, self._last)
+        there = attempt.month in self._months
+        for _ in range(TRIES):
+            try:
+                await self._driver.transact(lambda: attempt.plan(Book(*first), month_is_there=there))
+            except StoreUnsure:
+                if not attempt.book.rows:  # nothing of it could be found again: who asked may ask anew
+                    raise
+                self._unsure = attempt
+                if await self._find_out():
+                    return
+            else:
+                self._last = attempt.book.last
+                self._months.add(attempt.month)
+                return
+        raise StoreFailed("the connection is lost at each commit")
 
-        def plan() -> Plan[list[Any]]:
-            if month not in self._months:
-                for sql in tables.month_statements(month):
-                    yield sql, ()
-            results = []
-            for work in batch:  # in the order of their locks
-                result = yield from work.plan(book)
-                results.append(result)
-            if book.rows:
-                columns = "(writer, n, leaf, entry, particulars)"
-                values = rows_of(len(book.rows) // 5, 5)
-                yield f"insert into journal_{month} {columns} values {values}", book.rows  # noqa: S608 - digits
-            return results
+    async def _find_out(self) -> bool:
+        """Whether the batch whose COMMIT was not answered, if any, happened. Raises StoreFailed: nobody knows yet."""
+        if (attempt := self._unsure) is None:
+            return False
+        for _ in range(LOOKS):
+            try:
+                await self._driver.transact(attempt.look)
+            except _NeverHappenedError:
+                self._unsure = None
+                return False
+            except StoreWaited:
+                continue
+            except StoreRefused as error:
+                raise StoreFailed(str(error)) from error
+            self._unsure, self._last = None, attempt.book.last
+            return True
+        raise StoreFailed("the database is still busy with a batch whose connection was lost")
 
-        results = await self._driver.transact(plan)
-        self._months.add(month)
-        self._last = book.last
-        return results
+
+def _refuse(works: Sequence[_Work[Any]], error: Exception) -> None:
+    """Tell all of them: what the store could not do is the journal's fault, anything else their own plan's."""
+    for work in works:
+        if isinstance(error, StoreFailed | StoreRefused):
+            _fail(work.done, unavailable(), cause=error)
+        else:
+            _fail(work.done, error)
 
 
 def unavailable() -> Refusal:

@@ -1,6 +1,7 @@
 """The keys folder: the gateway's signing keys and its master key, and what is done with keys."""
 
 import base64
+import hmac
 import os
 import stat
 from collections.abc import Mapping
@@ -70,6 +71,10 @@ class Keyring:
         """
         nonce = os.urandom(_NONCE)
         return _SEALED + nonce + AESGCM(self.master).encrypt(nonce, plain, context)
+
+    def mac(self, text: bytes) -> bytes:
+        """HMAC-SHA-256 of a fingerprint, under a key of its own that follows from the master key."""
+        return hmac.digest(hmac.digest(self.master, b"fingerprints", "sha256"), text, "sha256")
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """What was sealed. Raises NotOpened where the bytes, the key or the context are others."""

@@ -89,10 +89,15 @@ class Limits:
         for holder, block in list(self._blocks.items()):
             if block.lock.locked() or not (everything or block.until <= now):
                 continue
-            del self._blocks[holder]
-            if block.left > 0:
-                unspent, block.left = block.left, 0
-                await self._journal.run(_give_back(holder, unspent), locks=_locks(holder))
+            unspent, block.left = block.left, 0
+            if unspent:
+                try:
+                    await self._journal.run(_give_back(holder, unspent), locks=_locks(holder))
+                except Refusal:
+                    block.left += unspent  # still ours: the next round tries again
+                    raise
+            if not block.left and not block.lock.locked():
+                del self._blocks[holder]
 
     def taken(self) -> dict[tuple[str, str], float]:
         """By agreement and consumer: how much of the day's quota was handed out when this process last asked."""

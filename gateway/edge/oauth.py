@@ -10,6 +10,7 @@ from typing import Protocol
 
 import aiohttp
 import orjson
+import structlog
 from aiohttp import web
 
 from gateway.core.jwk import ALGORITHMS
@@ -18,6 +19,9 @@ from gateway.core.refusal import Refusal
 from gateway.edge.body import dismiss
 from gateway.edge.identity import Client, Identity, token_endpoint
 from gateway.edge.keys import Keyring
+from gateway.edge.telemetry import place
+
+log = structlog.get_logger()
 
 LIFE = 600
 """Seconds that a token lives."""
@@ -118,6 +122,10 @@ class _Desk:
             if not request.content.is_eof():
                 await dismiss(request, answer)
             return answer
+        except Exception as error:  # noqa: BLE001 - a client must get JSON, whatever breaks
+            log.error("token_broken", **place(error))  # noqa: TRY400 - a traceback quotes values
+            self._around.events.token("server_error")
+            return _answer(_Denied("server_error", "The gateway failed to work on the request.", 500))
         self._around.events.token("issued")
         return web.Response(body=orjson.dumps(issued), content_type="application/json", headers=_NOT_STORED)
 

@@ -1,13 +1,18 @@
 """One SQL database behind one small interface: a plan of statements runs as one transaction.
 
 A plan is a generator: it yields a statement and is sent its rows. It knows nothing of threads, connections or
-drivers, so that the embedded SQLite and a PostgreSQL server run the same plans. Parameters are written $1, $2, …;
-``{now}`` stands for the database's own clock in seconds since 1970.
+drivers, so that the embedded SQLite and a PostgreSQL server (see ``postgres``) run the same plans. Parameters are
+written $1, $2, …; what the two spell differently stands in braces:
+
+``{now}`` is the database's own clock in seconds since 1970; ``{rows int8 bytea}`` is as many rows as there are
+parameters for, with the types of their columns, after ``insert into t (a, b)``; ``{skip_locked}`` at the end of a
+select takes its rows for change and leaves out what another transaction holds; MONTH is a statement of its own.
 """
 
 import asyncio
 import contextlib
 import fcntl
+import re
 import sqlite3
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,19 +31,34 @@ Statement: TypeAlias = tuple[str, Sequence[Any]]
 Plan: TypeAlias = Generator[Statement, Rows, T]
 
 
+MONTH = "{month}"
+"""The statement after which the journal's table of the month $1 is there."""
+
+
 class StoreFailed(Exception):
     """The database cannot be used now: full, locked, broken, gone."""
+
+
+class StoreUnsure(StoreFailed):
+    """COMMIT was sent and its answer was lost: the transaction happened whole or not at all."""
 
 
 class StoreRefused(Exception):
     """The database refused what one statement brought; another transaction may go through."""
 
 
+class StoreWaited(StoreRefused):
+    """A row that a statement needs is held by another transaction for too long."""
+
+
 class Driver(Protocol):
     """One connection that writes."""
 
     async def transact(self, plan: Callable[[], Plan[T]]) -> T:
-        """Run the plan as one durable transaction. Raises StoreFailed or StoreRefused, and then nothing happened."""
+        """Run the plan as one durable transaction; where that is safe, begun anew from ``plan``.
+
+        Raises StoreFailed or StoreRefused, and then nothing happened, except where it is StoreUnsure.
+        """
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -61,7 +81,7 @@ class SqliteDriver:
     def __init__(self, path: Path, instance: str) -> None:
         """Open, creating what is missing. Raises StoreFailed where another process or instance has the file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _sole_use(path)
+        self._lock = sole_use(path)
         try:
             _create(path, instance)
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -87,7 +107,7 @@ class SqliteDriver:
                 raise StoreFailed(f"{path.name} was removed or replaced while the gateway runs")
         try:
             execute("begin immediate")
-            result = _driven(plan(), lambda sql, values: execute(_spelled(sql), values).fetchall())
+            result = _driven(plan(), self._execute)
             execute("commit")
         except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, OverflowError) as error:
             self._undo()
@@ -99,6 +119,13 @@ class SqliteDriver:
             self._undo()
             raise
         return result
+
+    def _execute(self, sql: str, values: Sequence[Any]) -> Rows:
+        if sql == MONTH:
+            for each in tables.month_statements(*values):
+                self._connection.execute(each)
+            return ()
+        return self._connection.execute(_spelled(sql, len(values)), values).fetchall()
 
     def _undo(self) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -120,25 +147,27 @@ def _driven(plan: Plan[T], execute: Callable[[str, Sequence[Any]], Rows]) -> T:
         return result
 
 
-@lru_cache(maxsize=512)
-def _spelled(sql: str) -> str:
-    """SQLite's spelling. unixepoch('subsec') would need 3.42."""
-    return sql.replace("$", "?").replace("{now}", "((julianday('now') - 2440587.5) * 86400.0)")
-
-
-def rows_of(count: int, width: int, *, first: int = 1) -> str:
-    """``($1, $2), ($3, $4)``: the values of a multi-row statement."""
-    return _rows_of(count, width, first)
+ROWS = re.compile(r"\{rows ([a-z0-9 ]+)\}")
 
 
 @lru_cache(maxsize=1024)
-def _rows_of(count: int, width: int, first: int) -> str:
+def _spelled(sql: str, parameters: int) -> str:
+    """SQLite's spelling. unixepoch('subsec') would need 3.42."""
+    if rows := ROWS.search(sql):
+        width = len(rows[1].split())
+        sql = ROWS.sub("values " + rows_of(parameters // width, width), sql)
+    sql = sql.replace("{now}", "((julianday('now') - 2440587.5) * 86400.0)").replace("{skip_locked}", "")
+    return sql.replace("$", "?")
+
+
+def rows_of(count: int, width: int) -> str:
+    """``($1, $2), ($3, $4)``: the values of a multi-row statement."""
     return ", ".join(
-        "(" + ", ".join(f"${first + row * width + column}" for column in range(width)) + ")" for row in range(count)
+        "(" + ", ".join(f"${row * width + column + 1}" for column in range(width)) + ")" for row in range(count)
     )
 
 
-def _sole_use(path: Path) -> Any:
+def sole_use(path: Path) -> Any:
     """An open, locked file: held as long as the process lives, gone with it however it ends."""
     lock = path.with_name(path.name + ".lock").open("w")
     try:
@@ -164,7 +193,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def remove(path: Path) -> None:
     """Remove a database that nobody uses; its lock file stays for whoever comes next. Raises StoreFailed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _sole_use(path)
+    lock = sole_use(path)
     try:
         for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
             each.unlink(missing_ok=True)
@@ -173,18 +202,37 @@ def remove(path: Path) -> None:
 
 
 def _create(path: Path, instance: str) -> None:
-    """Tables that are missing; then the instance, which is written once and must agree ever after."""
+    """Where there is no database yet, its tables, its version and its instance, which is written once."""
     engine = sa.create_engine(f"sqlite:///{path}")
     try:
         with engine.begin() as connection:
-            tables.METADATA.create_all(connection)
-            once = sa.text("insert into facts (name, value) values ('instance', :it) on conflict do nothing")
-            connection.execute(once, {"it": instance})
-            kept = connection.execute(sa.text("select value from facts where name = 'instance'")).scalar_one()
+            known = set(sa.inspect(connection).get_table_names())
+            if tables.FACTS.name not in known:
+                tables.METADATA.create_all(connection)
+                tables.VERSION.create(connection)
+                connection.execute(tables.VERSION.insert().values(version_num=tables.SCHEMA))
+                connection.execute(tables.FACTS.insert().values(name="instance", value=instance))
+                return
+            kept = connection.execute(sa.text(INSTANCE)).scalar()
+            version = connection.execute(sa.text(VERSION)).scalar() if tables.VERSION.name in known else None
     finally:
         engine.dispose()
-    if kept != instance:
-        raise StoreFailed(f"{path.name} belongs to the instance {kept}, not to {instance}: use another database.")
+    hold(path.name, instance, kept, version)
+
+
+INSTANCE = "select value from facts where name = 'instance'"
+VERSION = "select max(version_num) from alembic_version"
+
+
+def hold(name: str, instance: str, kept: str | None, version: str | None) -> None:
+    """Hold what a database says of itself against what is wanted. Raises StoreFailed with what to do."""
+    if kept not in (None, instance):
+        raise StoreFailed(f"{name} belongs to the instance {kept}, not to {instance}: use another database.")
+    if kept is None or version is None or version < tables.SCHEMA:
+        raise StoreFailed(
+            f"{name} has tables of version {version or 'none'}, and this gateway needs {tables.SCHEMA}: "
+            "make a backup, then run `gateway migrate`."
+        )
 
 
 def _first_line(error: BaseException) -> str:

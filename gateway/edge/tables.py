@@ -1,14 +1,24 @@
-"""The database's tables, for both dialects. A journal's monthly tables and their triggers are made as months come."""
+"""The database's tables, for both dialects. A journal's monthly tables and their triggers are made as months come.
+
+An empty SQLite file gets them from here; every other database gets them from ``migrations``, and a test holds both
+against each other.
+"""
 
 import sqlalchemy as sa
 
+SCHEMA = "0001"
+"""The last of ``migrations``: a database that lacks it is not served. A later one is, as they only ever add."""
+
 METADATA = sa.MetaData()
+
+_BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""SQLite numbers rows in columns called integer only, which hold 64 bits."""
 
 WRITERS = sa.Table(
     "writers",
     METADATA,
-    sa.Column("writer", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("writer", _BIG, sa.Identity(always=True), primary_key=True),
+    sa.Column("started", sa.Double, nullable=False),
     sa.Column("program", sa.Text, nullable=False),
     sqlite_autoincrement=True,
 )
@@ -25,10 +35,10 @@ KEYS = sa.Table(
     sa.Column("fingerprint", sa.LargeBinary, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("deadline", sa.Float, nullable=False),
+    sa.Column("deadline", sa.Double, nullable=False),
     sa.Column("exchange", sa.Text, nullable=False),
     sa.Column("answer", sa.LargeBinary),
-    sa.Column("keep_until", sa.Float, nullable=False),
+    sa.Column("keep_until", sa.Double, nullable=False),
     sqlite_with_rowid=False,
 )
 """Idempotency keys of exchanges; ``answer`` is encrypted."""
@@ -40,8 +50,8 @@ QUOTAS = sa.Table(
     sa.Column("grant_index", sa.Integer, primary_key=True),
     sa.Column("consumer", sa.Text, primary_key=True),
     sa.Column("day", sa.Text, primary_key=True),
-    sa.Column("taken", sa.Integer, nullable=False),
-    sa.Column("block", sa.Integer, nullable=False),
+    sa.Column("taken", _BIG, nullable=False),
+    sa.Column("block", _BIG, nullable=False),
     sqlite_with_rowid=False,
 )
 """What of a day's quota was handed to processes, in blocks."""
@@ -51,7 +61,7 @@ ASSERTIONS = sa.Table(
     METADATA,
     sa.Column("system", sa.Text, primary_key=True),
     sa.Column("jti", sa.Text, primary_key=True),
-    sa.Column("until", sa.Float, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
     sqlite_with_rowid=False,
 )
 """Client assertions that were used, until they would have expired (RFC 7523, section 3, item 7)."""
@@ -67,11 +77,23 @@ PERIODS = sa.Table(
 FACTS = sa.Table(
     "facts", METADATA, sa.Column("name", sa.Text, primary_key=True), sa.Column("value", sa.Text, nullable=False)
 )
-"""What the database is: its instance, its schema's version."""
+"""What the database is: its instance."""
+
+
+VERSION = sa.Table(
+    "alembic_version",
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Alembic's own table: which migrations a database has."""
 
 
 def month_statements(month: str) -> tuple[str, ...]:
-    """The table of one month and the triggers that refuse every change but forgetting the particulars (SQLite)."""
+    """SQLite's table of one month, with triggers that refuse every change but forgetting the particulars.
+
+    PostgreSQL's is made by the function journal_month (see ``migrations``), whose owner is not the role that serves.
+    """
     table = f"journal_{month}"
     same = "new.writer is old.writer and new.n is old.n and new.leaf is old.leaf and new.entry is old.entry"
     never = "select raise(abort, 'journal: append only')"

@@ -107,6 +107,15 @@ class Meters:
             log.warning("jwks_not_fetched", address=address, why=outcome)
 
 
+def place(error: Exception) -> dict[str, str]:
+    """Where the gateway's own code broke: type and line. Never the message, which may quote values."""
+    step = error.__traceback__
+    while step and step.tb_next:
+        step = step.tb_next
+    at = f"{step.tb_frame.f_code.co_name}:{step.tb_lineno}" if step else "unknown"
+    return {"error": type(error).__name__, "place": at}
+
+
 class _Wordless(logging.Filter):
     """A library's record without its traceback and arguments: they quote what a client sent, tokens included."""
 

@@ -11,12 +11,12 @@ from gateway.core.model import Catalogue
 from gateway.core.refusal import Refusal
 from gateway.edge import claims
 from gateway.edge.evidence import unidentified, unsettled
-from gateway.edge.exchange import Exchanges, place
 from gateway.edge.journal import Book, Journal
 from gateway.edge.keys import Keyring
 from gateway.edge.limits import Limits
 from gateway.edge.store import Plan
-from gateway.edge.telemetry import Meters
+from gateway.edge.tally import Tally
+from gateway.edge.telemetry import Meters, place
 
 SWEEP = 10.0
 """Seconds between rounds."""
@@ -82,7 +82,7 @@ class Upkeep:
         self._limits = limits
         self._meters = meters
 
-    async def go_on(self, exchanges: Exchanges, catalogue: Callable[[], Catalogue]) -> None:
+    async def go_on(self, tally: Tally, catalogue: Callable[[], Catalogue]) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
         minute = loop.time()
@@ -92,7 +92,7 @@ class Upkeep:
                 await self.round(catalogue())
                 if loop.time() - minute >= MINUTE:
                     minute = loop.time()
-                    await self.minute(exchanges, catalogue())
+                    await self.minute(tally, catalogue())
             except Refusal as refusal:
                 log.warning("upkeep_waits", code=refusal.code)
             except Exception as error:  # noqa: BLE001 - the next round must come
@@ -107,8 +107,9 @@ class Upkeep:
             log.warning("writes_unsettled", count=given_up)
         await self._limits.give_back()
 
-    async def minute(self, exchanges: Exchanges, now: Catalogue) -> None:
+    async def minute(self, tally: Tally, now: Catalogue) -> None:
         """One entry for all refusals before identity since the last one."""
-        refusals, exchanges.unidentified = exchanges.unidentified, type(exchanges.unidentified)()
+        refusals = tally.unidentified.copy()
         if refusals:
             await self._journal.append(unidentified(now, refusals))
+            tally.unidentified -= refusals  # only now: what could not be written is written next time

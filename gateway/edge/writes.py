@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway.core.entry import Stamp, Step, canonical
+from gateway.core.entry import Draft, Stamp, Step, canonical
 from gateway.core.exchange import Next, after_found, fingerprint
 from gateway.core.refusal import Refusal
 from gateway.edge import claims, problem
@@ -35,15 +35,18 @@ class Writes:
         if isinstance(found, Found) and self._next(found, claim, ask) is Next.AGAIN:
             found = await self._parts.journal.run(claims.take_again(claim, admitted), locks=claim.locks)
         if isinstance(found, Found):
-            return await self._second(trail, ask, claim, found)
+            return await self._second(exchanges, trail, ask, (claim, found))
         key = _providers_key(claim) if ask.endpoint.takes_key else None
         try:
             answer = await exchanges.call(trail, ask, key=key)
         except ProviderFault as fault:
-            return await self._failed(trail, ask, claim, fault)
+            return await self._failed(exchanges, trail, ask, (claim, fault))
         released = cut(trail, answer.value)
         final = trail.draft(Step.ANSWERED, status=200, released=released)
-        return await self._settle(trail, ask, claim, {"value": answer.value}, (final, Released(200, released)))
+        settled = await self._settle(trail, claim, {"value": answer.value}, final)
+        return (
+            Released(200, released) if settled is None else await self._second(exchanges, trail, ask, (claim, settled))
+        )
 
     def _claim(self, trail: Trail, ask: Asked) -> Claim:
         if ask.head.key is None:
@@ -51,7 +54,10 @@ class Writes:
         return Claim(
             system=ask.consumer,
             key=ask.head.key,
-            fingerprint=fingerprint(ask.endpoint.provider, ask.service.id, ask.head, canonical(ask.value)),
+            # under a key: a plain hash of a person's number is found by trying all numbers
+            fingerprint=self._parts.mac(
+                fingerprint(ask.endpoint.provider, ask.service.id, ask.head, canonical(ask.value))
+            ),
             owner=new_id(),
             seconds=ask.endpoint.deadline + MARGIN,
             exchange=trail.exchange,
@@ -61,8 +67,9 @@ class Writes:
         same = found.fingerprint == claim.fingerprint
         return after_found(found.state, same=same, late=found.late, takes_key=ask.endpoint.takes_key)
 
-    async def _second(self, trail: Trail, ask: Asked, claim: Claim, found: Found) -> Released:
+    async def _second(self, exchanges: Exchanges, trail: Trail, ask: Asked, between: tuple[Claim, Found]) -> Released:
         """Somebody used the key before: the stored answer, or why there is none."""
+        claim, found = between
         match self._next(found, claim, ask):
             case Next.REUSED:
                 raise Refusal("idempotency.reused", "The Idempotency-Key belongs to another call of your system.")
@@ -73,52 +80,58 @@ class Writes:
                     agency=trail.provider,
                 )
             case Next.REPLAY if found.answer is not None:
-                return await self._replay(trail, claim, found, found.answer)
+                trail.first = found.exchange
+                stored = orjson.loads(self._parts.unseal(found.answer, _context(claim)))
+                return await self._replay(exchanges, trail, ask, stored)
             case _:
                 raise Refusal(
                     "idempotency.running", f"Exchange {found.exchange} with this key still runs.", retry_after=1
                 )
 
-    async def _replay(self, trail: Trail, claim: Claim, found: Found, sealed: bytes) -> Released:
-        """The stored answer, cut to what the agreement discloses today."""
-        stored = orjson.loads(self._parts.unseal(sealed, _context(claim)))
-        trail.first = found.exchange
+    async def _replay(self, exchanges: Exchanges, trail: Trail, ask: Asked, stored: Any) -> Released:
+        """The stored answer, held and cut by what is agreed today."""
         if "code" in stored:
             refusal = Refusal(stored["code"], stored["detail"], agency=trail.provider)
             document = problem.document(refusal, trail.exchange, trail.catalogue, self._parts.types)
             released = Released(refusal.kind.status, document, refusal, replayed=True)
         else:
+            try:
+                exchanges.hold_answer(trail, ask, stored["value"])
+            except ProviderFault as fault:
+                raise refusal_of(fault, trail) from fault
+            trail.note_subjects(ask.service.response_subjects, stored["value"])
             released = Released(200, cut(trail, stored["value"]), replayed=True)
         code = released.refusal.code if released.refusal else None
         drafted = trail.draft(Step.REPLAYED, status=released.status, code=code, released=released.body)
         trail.stamp = await self._parts.journal.append(drafted)
         return released
 
-    async def _failed(self, trail: Trail, ask: Asked, claim: Claim, fault: ProviderFault) -> Released:
+    async def _failed(
+        self, exchanges: Exchanges, trail: Trail, ask: Asked, between: tuple[Claim, ProviderFault]
+    ) -> Released:
         """No good answer: stored where it is the provider's last word, freed where nothing was taken, else unknown."""
+        claim, fault = between
         refusal = refusal_of(fault, trail)
         document = problem.document(refusal, trail.exchange, trail.catalogue, self._parts.types)
         released = Released(refusal.kind.status, document, refusal)
         final = trail.draft(Step.ANSWERED, status=released.status, code=fault.code, released=document)
         if fault.definite:
-            stored = {"code": fault.code, "detail": fault.detail}
-            return await self._settle(trail, ask, claim, stored, (final, released))
+            settled = await self._settle(trail, claim, {"code": fault.code, "detail": fault.detail}, final)
+            return released if settled is None else await self._second(exchanges, trail, ask, (claim, settled))
         if fault.sent:
             self._parts.meters.unsettled.inc()
         work = claims.unknown if fault.sent else claims.free
         trail.stamp = await self._parts.journal.run(work(claim, final), locks=claim.locks)
         return released
 
-    async def _settle(
-        self, trail: Trail, ask: Asked, claim: Claim, stored: Any, ready: tuple[Any, Released]
-    ) -> Released:
-        final, released = ready
+    async def _settle(self, trail: Trail, claim: Claim, stored: Any, final: Draft) -> Found | None:
+        """Store a definite answer; what was found instead, where another attempt took the key over meanwhile."""
         sealed = self._parts.seal(orjson.dumps(stored), _context(claim))
         settled = await self._parts.journal.run(claims.answered(claim, sealed, final), locks=claim.locks)
         if isinstance(settled, Stamp):
             trail.stamp = settled
-            return released
-        return await self._second(trail, ask, claim, settled)  # another attempt took the key over meanwhile
+            return None
+        return settled
 
 
 def _context(claim: Claim) -> bytes:

@@ -1,4 +1,4 @@
-"""Imports run one way: core <- catalogue <- protocols <- edge <- app."""
+"""Imports run one way: core <- catalogue <- protocols <- edge <- app <- commands."""
 
 import ast
 from collections.abc import Iterator
@@ -7,11 +7,14 @@ import pytest
 
 from tests.architecture.sources import Function, Module, modules, resolved
 
-LAYERS = ("gateway.core", "gateway.catalogue", "gateway.protocols", "gateway.edge", "gateway.app", "gateway.__main__")
+LAYERS = (
+    *("gateway.core", "gateway.catalogue", "gateway.protocols", "gateway.edge", "gateway.app"),
+    *("gateway.commands", "gateway.__main__"),
+)
 OPEN = {
     "gateway": set(LAYERS) | {"gateway.client"},
     "gateway.adapter": {"gateway.protocols"},
-    "gateway.settings": {"gateway.app", "gateway.__main__"},
+    "gateway.settings": {"gateway.app", "gateway.commands", "gateway.__main__"},
     "gateway.client": set[str](),
 }
 """Who may import what stands beside the layers; ``gateway`` itself is the version."""

@@ -1,21 +1,40 @@
 """One suite for every database: what is proved here holds on each of them."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.edge.journal import Journal
-from gateway.edge.store import Driver, SqliteDriver
+from gateway.edge.postgres import PostgresDriver, named
+from gateway.edge.store import Driver, SqliteDriver, database_path
+from tests.behaviour.server import Server, running
 
 Open = Callable[[], Driver]
 
 
-@pytest.fixture(params=["sqlite"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """PostgreSQL, for all tests."""
+    with running() as started:
+        yield started
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'gateway.sqlite3'}"
+    started: Server = request.getfixturevalue("server")
+    return started.emptied()
+
+
+@pytest.fixture
+def opened(database: str) -> Open:
     """Opens a driver on the test's own database, again and again."""
-    assert request.param == "sqlite"
-    return lambda: SqliteDriver(tmp_path / "gateway.sqlite3", "TEST")
+    if named(database):
+        return lambda: PostgresDriver(database, "TEST")
+    return lambda: SqliteDriver(database_path(database), "TEST")
 
 
 @pytest.fixture

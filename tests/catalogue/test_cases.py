@@ -1,7 +1,7 @@
 """Broken catalogues, one folder each: what lies in it is laid over ``base/``, and every finding is compared whole.
 
-``remove.txt`` names files to take away, ``environment.txt`` gives variables as NAME=value lines. After a deliberate
-change of a text: ``GOLDEN=write make test TESTS=tests/catalogue/test_cases.py``, and read the difference.
+``remove.txt`` names files and folders to take away, ``environment.txt`` gives variables as NAME=value lines. After a
+deliberate change of a text: ``GOLDEN=write make test TESTS=tests/catalogue/test_cases.py``, and read the difference.
 """
 
 import os
@@ -22,7 +22,7 @@ def test_a_broken_catalogue_is_told_file_line_and_remedy(case: Path, base: Path,
     """Every mistake of the case is found in one run, and nothing else is."""
     shutil.copytree(case, base, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NO_OVERLAY))
     for name in _lines(case / "remove.txt"):
-        (base / name).unlink()
+        _remove(base / name)
     pairs = (line.partition("=") for line in _lines(case / "environment.txt"))
     environment = {name: value for name, _, value in pairs} if (case / "environment.txt").exists() else None
     loaded = loading(base, environment=environment)
@@ -44,6 +44,13 @@ def test_there_are_enough_broken_catalogues() -> None:
     """Thirty ways to be wrong are held, and each has its text."""
     assert len(CASES) >= 30
     assert all((case / "expected.txt").read_text("utf-8") for case in CASES)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _lines(path: Path) -> list[str]:

@@ -11,6 +11,7 @@ PAYMENTS = "policies/FIN-MOI-2026-003.decisions.yaml"
 
 
 def _write(root: Path) -> tuple[str, ...]:
+    (root / "docs").mkdir(exist_ok=True)
     return write(root, instance="TEST", zone=ZONE, keys=root / "keys", at=NOW)
 
 

@@ -70,9 +70,9 @@ def test_the_environment_is_put_into_options(base: Path, loading: Load) -> None:
     assert full is not None
     assert (before := bare.endpoint(*key)) is not None
     assert (after := full.endpoint(*key)) is not None
-    assert before.options["url"] == "${INTERIOR_URL}/persons/{/identifier}"
-    assert after.options["url"] == "https://registry.example/persons/{/identifier}"
-    assert (after.deadline, after.concurrency, after.options["method"]) == (2.0, 20, "GET")
+    assert before.options["url"] == "${INTERIOR_URL}/persons/lookup"
+    assert after.options["url"] == "https://registry.example/persons/lookup"
+    assert (after.deadline, after.concurrency, after.options["method"]) == (2.0, 20, "POST")
 
 
 def test_a_suspension_never_breaks_the_catalogue(base: Path, loading: Load) -> None:
@@ -122,5 +122,8 @@ def test_hostile_yaml_is_a_finding(text: str, base: Path, loading: Load) -> None
 
 
 def test_an_empty_folder_says_what_is_missing(tmp_path: Path, loading: Load) -> None:
-    """Nothing at all is a finding with a remedy, not a crash."""
-    assert [each.file for each in loading(tmp_path).findings] == ["schemas/common/purposes.yaml"]
+    """Nothing at all, or no such folder, is one finding with a remedy, not a crash."""
+    for root in (tmp_path, tmp_path / "nowhere"):
+        (found,) = loading(root).findings
+        assert found.message == f"there is no schemas/, adapters/ or policies/ in {root}"
+        assert "--root" in found.remedy

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.core.minimise import can_contain, cut_of, minimise, parts, reduced
 from gateway.core.shape import Shape
 
-many = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 names = st.sampled_from(["a", "b", "c", "a/b", "m~n", "~1", "", "ឈ្មោះ"])
 scalars = st.none() | st.booleans() | st.integers(0, 9) | st.text("xy", max_size=2)
 values = st.recursive(

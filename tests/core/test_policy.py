@@ -16,17 +16,23 @@ from gateway.core.model import (
     Agreement,
     AgreementId,
     Catalogue,
+    Effect,
     Endpoint,
     Grant,
+    Kind,
     Obligation,
+    Service,
     ServiceId,
     Standing,
     SystemId,
+    Visibility,
 )
-from gateway.core.policy import Decision, Facts, Reason, decide, who
+from gateway.core.policy import Decision, Facts, Reason, decide, visible, who
+from gateway.core.refusal import Refusal
+from gateway.core.shape import Shape
 from tests.fakes import catalogues
 
-many = settings(max_examples=150, deadline=None)
+many = settings(max_examples=100, deadline=None)
 LOOK_UP = ServiceId("population.person_lookup.v1")
 INTERIOR = AgencyId("interior")
 TAX, CLINIC = SystemId("finance.tax"), SystemId("health.clinic")
@@ -253,6 +259,33 @@ def test_two_purposes_have_two_grants() -> None:
     """The grant that the purpose belongs to is the one that counts, so that its disclosure and limits apply."""
     world = World((agreement("A-1", grant("tax"), grant("audit", quota=5)),))
     assert [getattr(asked(world, purpose=each).grant, "quota", 0) for each in ("tax", "audit")] == [None, 5]
+
+
+def service(kind: Kind = Kind.EXCHANGE, visibility: Visibility = Visibility.MEMBERS) -> Service:
+    shape = Shape({})
+    return Service(LOOK_UP, "", kind, Effect.READ, visibility, False, (), (), 1, None, shape, shape)
+
+
+@pytest.mark.parametrize(
+    ("said", "consumer", "seen"),
+    [
+        (service(), TAX, True),
+        (service(), CLINIC, True),
+        (service(visibility=Visibility.RESTRICTED), TAX, True),
+        (service(visibility=Visibility.RESTRICTED), CLINIC, False),
+        (service(Kind.DOCUMENT), TAX, False),
+        (None, TAX, False),
+    ],
+)
+def test_who_may_know_of_a_service(said: Service | None, consumer: SystemId, seen: bool) -> None:  # noqa: FBT001 - a column
+    """Members know of what is open to members; what is restricted is, to others, just what does not exist."""
+    made = replace(PLAIN.catalogue(), services={LOOK_UP: said} if said else {})
+    if seen:
+        assert visible(made, INTERIOR, LOOK_UP, consumer) == (made.endpoint(INTERIOR, LOOK_UP), said)
+    else:
+        with pytest.raises(Refusal, match=r"interior provides no service \S+ that you can see") as caught:
+            visible(made, INTERIOR, LOOK_UP, consumer)
+        assert caught.value.code == "catalogue.unknown"
 
 
 purposes = st.sampled_from(["tax", "audit", "census"])

@@ -65,6 +65,10 @@ class Page:
         end = re.compile(rf"^#{{1,{len(start[1])}}} ", re.MULTILINE).search(self.text, start.end())
         return self.text[start.end() : end.start() if end else None]
 
+    def within(self, heading: str) -> "Page":
+        """One chapter of it, as a page."""
+        return Page(self.path, self.section(heading))
+
     def rows(self) -> dict[str, str]:
         """The rows of tables by the name, in backticks, that stands first in them."""
         return {found[1]: found[0] for found in re.finditer(r"^\| `([^`]+)`.*$", self.text, re.MULTILINE)}

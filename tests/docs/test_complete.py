@@ -1,6 +1,7 @@
 """What exists has its heading or its row: settings, metrics, commands, refusals, keys of manifests, public names."""
 
 import dataclasses
+import html
 import importlib
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import gateway.client
 from gateway.__main__ import app
 from gateway.catalogue import manifests
 from gateway.catalogue.refusal_page import markdown
+from gateway.catalogue.refusal_page import page as served
 from gateway.core.entry import Step
 from gateway.core.refusal import TABLE
 from gateway.edge import archive
@@ -93,6 +95,15 @@ def test_every_refusal_has_its_heading() -> None:
     path = ROOT / "docs/reference/refusals.md"
     assert path.read_text("utf-8") == markdown()
     assert [code for code in TABLE if f"\n### {code}\n" not in markdown()] == []
+
+
+def test_the_served_page_on_refusals_says_the_same() -> None:
+    """/docs/refusals has the words of docs/reference/refusals.md in the same order, and a link on each heading."""
+    said = re.sub(r"[#*`\s]", "", markdown()).partition("problemleads.")[2]
+    shown = html.unescape(re.sub(r"<[^>]+>|\s", "", served()))
+    assert said
+    assert shown.endswith(said)
+    assert [code for code in TABLE if f'<a href="#{code}">' not in served()] == []
 
 
 MANIFESTS = {
@@ -191,11 +202,12 @@ def _lines(path: Path) -> list[str]:
 
 
 def test_every_log_event_has_its_row() -> None:
-    """docs/operations.md knows every line that the program logs, and no other."""
+    """docs/operations.md knows every line that the program logs, with its level, and no other."""
     text = "\n".join(path.read_text("utf-8") for path in (ROOT / "gateway").rglob("*.py"))
-    events = set(re.findall(r"\b_?log\.(?:debug|info|warning|error)\(\s*\"(\w+)\"", text))
+    events = {(name, level) for level, name in re.findall(r"\b_?log\.(debug|info|warning|error)\(\s*\"(\w+)\"", text)}
     section = page("docs/operations.md").section("Logs")
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == events
+    assert set(re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE)) == events
+    assert section.count("\n| `") == len(events)
 
 
 def test_every_member_of_an_entry_has_its_row(running: Stage) -> None:

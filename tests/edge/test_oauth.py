@@ -85,7 +85,7 @@ async def test_issued(site: Site) -> None:
     status, body = await site.post()
     assert (status, body["token_type"], body["expires_in"]) == (200, "Bearer", 600)
     assert body["scope"] == "population:read tax:read"
-    caller = await site.identity.caller("Bearer " + body["access_token"], None, site.catalogue(), NOW + 599)
+    caller = await site.identity.caller("Bearer " + body["access_token"], site.catalogue(), NOW + 599)
     assert (caller.system, caller.client_key) == ("finance.local_tax", KEY.thumbprint)
     assert site.noted.outcomes == ["issued"]
 
@@ -93,7 +93,7 @@ async def test_issued(site: Site) -> None:
 async def test_part_of_the_scopes(site: Site) -> None:
     """A token may be for less than the system may."""
     _, body = await site.post(scope="tax:read", client_id="finance.local_tax")
-    caller = await site.identity.caller("Bearer " + body["access_token"], None, site.catalogue(), NOW)
+    caller = await site.identity.caller("Bearer " + body["access_token"], site.catalogue(), NOW)
     assert caller.scopes == {"tax:read"}
 
 
@@ -102,7 +102,7 @@ async def test_system_without_scopes(site: Site) -> None:
     site.scopes = []
     status, body = await site.post()
     assert (status, body["scope"]) == (200, "")
-    assert not (await site.identity.caller("Bearer " + body["access_token"], None, site.catalogue(), NOW)).scopes
+    assert not (await site.identity.caller("Bearer " + body["access_token"], site.catalogue(), NOW)).scopes
 
 
 async def test_token_is_fresh_each_time(site: Site) -> None:

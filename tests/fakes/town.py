@@ -194,7 +194,7 @@ class Town:
         """What the gateway does every few seconds, or every minute, now."""
         of = self.gateway
         upkeep = Upkeep(of.journal, of.periods, of.limits, of.meters)
-        await (upkeep.minute(of.exchanges, of.catalogue) if minute else upkeep.round(of.catalogue))
+        await (upkeep.minute(of.exchanges.tally, of.catalogue) if minute else upkeep.round(of.catalogue))
 
     async def token(self, system: str, scope: str | None = None) -> str:
         """An access token from the gateway's token endpoint."""

@@ -73,7 +73,8 @@ async def test_the_entry_of_a_refused_call(town: Town) -> None:
     reply = await look_up(town, exchange_purpose="statistics")
     entry = entry_of(town, reply)
     assert (entry.facts["step"], entry.facts["code"], entry.facts["status"]) == ("refused", "policy.purpose", 403)
-    assert (entry.facts["agreement"], entry.facts["purpose"]) == ("MOI-FIN-2024-014", "statistics")
+    assert (entry.facts["agreement"], entry.facts["purpose"]) == ("MOI-FIN-2024-014", "unknown")
+    assert entry.particulars["said"] == {"purpose": "statistics"}
     assert proven(entry, released=reply.raw)
 
 

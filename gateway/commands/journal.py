@@ -1,0 +1,81 @@
+"""The journal as people read it: ``gateway journal show`` and ``gateway journal check``."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import orjson
+import typer
+
+from gateway import settings
+from gateway.commands.terminal import fail, read_settings
+from gateway.core.entry import facts_of
+from gateway.edge import archive
+from gateway.edge.archive import Kept, Spoilt
+from gateway.edge.store import StoreFailed, database_path
+
+app = typer.Typer(no_args_is_help=True, help="The journal of decisions and exchanges.")
+
+Database = Annotated[str | None, typer.Option(help="The database (default: GATEWAY_DATABASE).")]
+
+
+@app.command()
+def show(
+    exchange: Annotated[str | None, typer.Option(help="Only this exchange, by its Exchange-Id.")] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="Only so many, the latest.")] = None,
+    database: Database = None,
+) -> None:
+    """Print entries, one JSON line each, without their particulars."""
+    wanted = None if exchange is None else _exchange(exchange)
+    rows: Iterable[Kept | Spoilt] = (row for row in _rows(_path(database)) if wanted is None or _about(row, wanted))
+    faults = 0
+    for row in rows if last is None else deque(rows, maxlen=last):
+        if isinstance(row, Kept) and facts_of(row.entry):
+            typer.echo(orjson.dumps(archive.shown(row)))
+        else:
+            faults += 1
+            why = f"{row.writer}.{row.n}: the entry is no JSON object" if isinstance(row, Kept) else row
+            typer.echo(f"FAULT {why}", err=True)
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command()
+def check(database: Database = None) -> None:
+    """Hold every entry against its hash and its number."""
+    try:
+        found = archive.check(_path(database))
+    except StoreFailed as error:
+        fail(str(error))
+    for fault in found.faults:
+        typer.echo(f"FAULT {fault}")
+    typer.echo(f"{found.entries} entries of {found.writers} writers, {len(found.faults)} faults")
+    raise typer.Exit(1 if found.faults else 0)
+
+
+def _rows(path: Path) -> Iterator[Kept | Spoilt]:
+    try:
+        yield from archive.rows(path)
+    except StoreFailed as error:
+        fail(str(error))
+
+
+def _about(row: Kept | Spoilt, exchange: str) -> bool:
+    return isinstance(row, Kept) and archive.speaks_of(row, exchange)
+
+
+def _exchange(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        fail(f'--exchange must be an Exchange-Id, a UUID such as 01939f5e-7b1c-7cc3-98c4-dc0c0c07398f, not "{text}".')
+
+
+def _path(database: str | None) -> Path:
+    if database is None:
+        return database_path(read_settings().database)
+    try:
+        return database_path(settings.database_url(database))
+    except ValueError as error:
+        fail(f'--database {error}, not "{database}".')

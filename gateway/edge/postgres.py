@@ -1,0 +1,289 @@
+"""PostgreSQL for several workers and nodes: one connection that writes, and the same plans as SQLite's.
+
+A transaction is READ COMMITTED and short. Whoever holds a row for too long costs its own row only; a connection that is
+lost is made anew; what became of a COMMIT whose answer was lost is for the caller to find out (StoreUnsure).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from gateway.edge.store import (
+    INSTANCE,
+    MONTH,
+    ROWS,
+    VERSION,
+    Plan,
+    Rows,
+    StoreFailed,
+    StoreRefused,
+    StoreUnsure,
+    StoreWaited,
+    hold,
+)
+
+T = TypeVar("T")
+
+SCHEME = "postgresql+asyncpg"
+CONNECT = 5.0
+"""Seconds to connect."""
+PATIENCE = 15.0
+"""Seconds that a transaction has, with everything; more than statement_timeout, so that the server speaks first."""
+TRIES = 3
+"""Times that a transaction is begun where the server gave it up for another's sake, or lost the connection."""
+PAGE = 1000
+"""Rows of the journal that are read at once."""
+SESSION = {
+    "application_name": "gateway",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "idle_in_transaction_session_timeout": "2s",  # a node that is stopped lets go of its rows
+    "lock_timeout": "300ms",
+    "statement_timeout": "5s",
+    "synchronous_commit": "on",
+}
+# A statement_timeout during COMMIT would end the wait for a synchronous standby with a warning only.
+_COMMIT = "set local statement_timeout = 0; commit"
+
+_LOST = ("08", "57P")
+"""Connection exceptions, and the server's own ends of one (shutdown, crash, recovery)."""
+_LOST_TOO = "25P03"
+"""idle_in_transaction_session_timeout, which ends the connection."""
+_AGAIN = ("40001", "40P01", "0A000")
+"""Serialization, deadlock, a prepared statement whose table was changed."""
+_WAITED = "55P03"
+_REFUSED = ("22", "23", "P0")
+"""Data, integrity, what a trigger raised."""
+
+
+class _BegunInVainError(Exception):
+    """Nothing happened, and the same may be begun again."""
+
+
+def named(url: str) -> bool:
+    """Whether a URL means this driver."""
+    return url.startswith(f"{SCHEME}:")
+
+
+def dsn_of(url: str) -> str:
+    """What the driver's library takes. Raises ValueError with a sentence."""
+    parts = urlsplit(url)
+    if parts.scheme != SCHEME or len(parts.path) < 2:
+        raise ValueError(f"GATEWAY_DATABASE must be {SCHEME}://user@host/database?passfile=/path.")
+    if parts.password or "password=" in parts.query:
+        raise ValueError(
+            "GATEWAY_DATABASE holds a password: put it into a .pgpass file and name that by ?passfile=/path."
+        )
+    return url.replace(SCHEME, "postgresql", 1)
+
+
+class PostgresDriver:
+    """One connection, made when it is first needed and whenever it was lost."""
+
+    def __init__(self, url: str, instance: str) -> None:
+        """ValueError: the URL is none. Whether anybody answers there, the first transaction finds out."""
+        self._dsn = dsn_of(url)
+        self._instance = instance
+        self._connection: asyncpg.Connection | None = None
+        self._turn = asyncio.Lock()
+
+    async def transact(self, plan: Callable[[], Plan[T]]) -> T:
+        async with self._turn:
+            for left in reversed(range(TRIES)):
+                connection = await self._connected()
+                patience = asyncio.get_running_loop().call_later(PATIENCE, connection.terminate)
+                try:
+                    return await _run(connection, plan)
+                except _BegunInVainError as error:
+                    if not left:
+                        raise StoreFailed(str(error)) from error.__cause__
+                finally:
+                    patience.cancel()
+            raise AssertionError  # the last try returns or raises
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await _connect(self._dsn, self._instance)
+        return self._connection
+
+    async def close(self) -> None:
+        async with self._turn:
+            if self._connection is not None and not self._connection.is_closed():
+                try:
+                    await self._connection.close(timeout=CONNECT)
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # TimeoutError is an OSError
+                    self._connection.terminate()
+
+
+async def _run(connection: asyncpg.Connection, plan: Callable[[], Plan[T]]) -> T:
+    """One attempt; afterwards the connection is closed or in no transaction."""
+    sent = False
+    try:
+        await connection.execute("begin")
+        result = await _driven(connection, plan())
+        sent = True
+        ended = await connection.execute(_COMMIT)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if _is_lost(connection, error):
+            connection.terminate()
+            if sent:
+                raise StoreUnsure(
+                    f"the connection was lost while the database committed: {first_line(error)}"
+                ) from error
+            raise _BegunInVainError(f"the connection was lost: {first_line(error)}") from error
+        await _undo(connection)
+        raise _sorted(error) from error
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
+    except Exception:
+        await _undo(connection)
+        raise
+    if ended != "COMMIT":
+        raise StoreFailed(f"the database answered {ended} to COMMIT")
+    return result
+
+
+async def _driven(connection: asyncpg.Connection, plan: Plan[T]) -> T:
+    try:
+        sql, values = next(plan)
+        while True:
+            spelled, width = _spelled(sql)
+            if width:
+                values = [values[column::width] for column in range(width)]
+            rows: Rows = await connection.fetch(spelled, *values)
+            sql, values = plan.send(rows)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+@lru_cache(maxsize=1024)
+def _spelled(sql: str) -> tuple[str, int]:
+    """PostgreSQL's spelling, and how many arrays its parameters are to be laid out as; 0: none.
+
+    Rows as arrays: one prepared statement serves batches of every size.
+    """
+    width = 0
+    if rows := ROWS.search(sql):
+        types = rows[1].split()
+        width = len(types)
+        arrays = ", ".join(f"${place}::{name}[]" for place, name in enumerate(types, start=1))
+        sql = ROWS.sub(f"select * from unnest({arrays})", sql)  # noqa: S608 - names of types
+    sql = sql.replace(MONTH, "select journal_month($1)").replace("{skip_locked}", " for update skip locked")
+    # not now(), which is the transaction's begin
+    return sql.replace("{now}", "extract(epoch from statement_timestamp())::float8"), width
+
+
+async def _undo(connection: asyncpg.Connection) -> None:
+    """Roll back; a connection that cannot is not used again."""
+    try:
+        if not connection.is_closed():
+            await connection.execute("rollback")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+
+
+def _is_lost(connection: asyncpg.Connection, error: Exception) -> bool:
+    code = _code(error)
+    return connection.is_closed() or isinstance(error, OSError) or code.startswith(_LOST) or code == _LOST_TOO
+
+
+def _sorted(error: Exception) -> Exception:
+    """What the database's refusal is to the caller."""
+    code = _code(error)
+    if code in _AGAIN:
+        return _BegunInVainError(first_line(error))
+    if code == _WAITED:
+        return StoreWaited(first_line(error))
+    if code.startswith(_REFUSED):
+        return StoreRefused(first_line(error))
+    return StoreFailed(first_line(error))
+
+
+def _code(error: Exception) -> str:
+    """The SQLSTATE, where it is the server's error or a parameter's."""
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+def first_line(error: BaseException) -> str:
+    """The database's words, without its second lines and without complaints of data, which both quote values."""
+    if isinstance(error, asyncpg.DataError):
+        return type(error).__name__
+    return str(getattr(error, "orig", None) or error).partition("\n")[0] or type(error).__name__
+
+
+async def _connect(dsn: str, instance: str) -> asyncpg.Connection:
+    """A connection to a database that is this instance's and keeps what it commits. Raises StoreFailed."""
+    try:
+        connection = await asyncpg.connect(
+            dsn, timeout=CONNECT, statement_cache_size=128, max_cached_statement_lifetime=0, server_settings=SESSION
+        )
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StoreFailed(f"the database cannot be reached: {first_line(error)}") from error
+    try:
+        async with asyncio.timeout(CONNECT):
+            await _look(connection, instance)
+    except BaseException as error:
+        connection.terminate()
+        if isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
+            raise StoreFailed(f"the database cannot be asked what it is: {first_line(error)}") from error
+        raise
+    return connection
+
+
+async def _look(connection: asyncpg.Connection, instance: str) -> None:
+    shown = await connection.fetchrow(
+        "select current_setting('fsync'), current_setting('synchronous_commit'), current_setting('server_encoding'), "
+        "pg_is_in_recovery(), to_regclass('facts') is not null and to_regclass('alembic_version') is not null"
+    )
+    fsync, synchronous, encoding, standby, made = shown
+    if fsync != "on" or synchronous not in ("on", "remote_apply"):
+        raise StoreFailed(
+            f"the database may lose what it has committed (fsync is {fsync}, synchronous_commit is {synchronous}): "
+            "set both to on in postgresql.conf."
+        )
+    if encoding != "UTF8":
+        raise StoreFailed(f"the database's encoding is {encoding}: make one with encoding 'UTF8'.")
+    if standby:
+        raise StoreFailed("the database is a standby, which takes no writes: name the primary in GATEWAY_DATABASE.")
+    kept = await connection.fetchval(INSTANCE) if made else None
+    hold("the database", instance, kept, await connection.fetchval(VERSION) if made else None)
+
+
+def journal_rows(url: str) -> Iterator[Sequence[Any]]:
+    """The journal's rows by month, writer and number, as they all stood at one moment. Raises StoreFailed, also midway.
+
+    Not while an event loop runs in this thread.
+    """
+    pages = _pages(dsn_of(url))
+
+    async def following() -> Sequence[Sequence[Any]] | None:
+        return await anext(pages, None)
+
+    with asyncio.Runner() as runner:
+        try:
+            while page := runner.run(following()):
+                yield from page
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise StoreFailed(f"the database cannot be read as a journal: {first_line(error)}") from error
+        finally:
+            runner.run(pages.aclose())
+
+
+async def _pages(dsn: str) -> AsyncGenerator[Sequence[Sequence[Any]], None]:
+    settings = {"application_name": "gateway journal"}
+    connection = await asyncpg.connect(dsn, timeout=CONNECT, server_settings=settings)
+    try:
+        await connection.execute("begin isolation level repeatable read, read only")  # else numbers seem to be missing
+        for (month,) in await connection.fetch("select month from journal_months order by month"):
+            columns = "writer, n, leaf, entry, particulars"
+            cursor = await connection.cursor(f"select {columns} from journal_{month} order by writer, n")  # noqa: S608
+            while page := await cursor.fetch(PAGE):
+                yield page
+    finally:
+        connection.terminate()
