@@ -103,13 +103,16 @@ class Trail:
     def _said(self) -> Mapping[str, str] | None:
         """The names that the catalogue does not know."""
         head, all_of = self.head, self.catalogue
-        given = (
-            ("on_behalf", head.on_behalf if head else None, all_of.agencies),
-            ("provider", self.provider, all_of.agencies),
-            ("service", self.service, all_of.services),
-            ("purpose", head.purpose if head else None, all_of.purposes),
-        )
-        return {what: name for what, name, names in given if name is not None and name not in names} or None
+        said = {}
+        if self.provider is not None and self.provider not in all_of.agencies:
+            said["provider"] = str(self.provider)
+        if self.service is not None and self.service not in all_of.services:
+            said["service"] = str(self.service)
+        if head is not None and head.purpose not in all_of.purposes:
+            said["purpose"] = head.purpose
+        if head is not None and head.on_behalf is not None and head.on_behalf not in all_of.agencies:
+            said["on_behalf"] = str(head.on_behalf)
+        return said or None
 
     def _particulars(self) -> Particulars:
         head = self.head

@@ -298,13 +298,14 @@ class Exchanges:
         if trail.consumer is not None:
             outcome = code or ("replayed" if released.replayed else "answered")
             meters.child(meters.exchanges, trail.consumer, *where, outcome).inc()
-            meters.child(meters.duration, *where).observe(took)
+            series = meters.series(*where)
+            series.duration.observe(took)
             if trail.called:
-                meters.child(meters.own, *where).observe(took - trail.provider_seconds)
-                meters.child(meters.provider, *where).observe(trail.provider_seconds)
+                series.own.observe(took - trail.provider_seconds)
+                series.provider.observe(trail.provider_seconds)
             if trail.received is not None:
-                meters.child(meters.bytes, *where, "request").observe(len(trail.received))
-            meters.child(meters.bytes, *where, "response").observe(len(released.body))
+                series.request.observe(len(trail.received))
+            series.response.observe(len(released.body))
         self._log.info(
             "exchange",
             exchange=trail.exchange,
