@@ -39,6 +39,8 @@ class Step(StrEnum):
     """A write was admitted and its process ended before an answer was stored."""
     UNIDENTIFIED = "unidentified"
     """How many were refused within a minute before their identity was proven."""
+    REPEATED = "repeated"
+    """How often a system was refused within a minute, beyond what is written one by one."""
     ADMINISTERED = "administered"
     """A start, a stop, a catalogue taken into use."""
 

@@ -160,5 +160,5 @@ def sweep(unsettled: Callable[[str, str], Draft]) -> Callable[[Book], Plan[int]]
 
 def _those(table: str, key: str, which: str, most: int) -> str:
     """Some rows, without those that another transaction holds: a sweep never waits, and so is in no deadlock."""
-    some = f"select system, {key} from {table} where {which} limit {most}{{skip_locked}}"  # noqa: S608
-    return f"(system, {key}) in (with some as materialized ({some}) select system, {key} from some)"  # noqa: S608
+    free = f"select system, {key} from {table} where {which} limit {most}{{skip_locked}}"  # noqa: S608
+    return f"(system, {key}) in (with free as materialized ({free}) select system, {key} from free)"  # noqa: S608

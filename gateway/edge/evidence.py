@@ -148,6 +148,11 @@ def unsettled(catalogue: Catalogue, system: str, exchange: str) -> Draft:
     return _aside(Step.UNSETTLED, catalogue, consumer=system, exchange=exchange)
 
 
+def repeated(catalogue: Catalogue, consumer: str, refusals: Mapping[str, int]) -> Draft:
+    """The entry of a minute's refusals of one system beyond those written one by one, by code."""
+    return _aside(Step.REPEATED, catalogue, consumer=consumer, refusals=dict(refusals))
+
+
 def unidentified(catalogue: Catalogue, refusals: Mapping[str, int]) -> Draft:
     """The entry of a minute's refusals before identity, by code."""
     return _aside(Step.UNIDENTIFIED, catalogue, refusals=dict(refusals))

@@ -101,7 +101,7 @@ class Exchanges:
         self._last: set[asyncio.Future[Stamp]] = set()
         """Entries of exchanges that were broken off at the very end; the journal writes them before it closes."""
         self._share = max(1, these.max_in_progress // SHARES)
-        self.tally = Tally(these.meters)
+        self.tally = Tally(these.meters, time.monotonic)
 
     async def answer(self, request: web.Request) -> web.Response:
         """One exchange, from its head to its answer."""
@@ -277,6 +277,8 @@ class Exchanges:
         if trail.consumer is None:
             self.tally.unidentified[refusal.code] += 1
         elif trail.stamp is None and refusal.code != "journal.unavailable":
+            if not trail.called and not self.tally.singly(trail.consumer, refusal.code):
+                return released
             step = Step.ANSWERED if trail.called else Step.REFUSED
             drafted = trail.draft(step, status=released.status, code=refusal.code, released=document)
             try:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from gateway.edge import migrations, postgres, tables
 from gateway.edge.store import INSTANCE, StoreFailed, database_path, sole_use
 
-FAILURES = (sa.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, CommandError, OSError)
+FAILURES = (sa.exc.SQLAlchemyError, CommandError, *postgres.ERRORS)
 
 
 def migrate(url: str, instance: str) -> None:

@@ -29,6 +29,8 @@ from gateway.edge.store import (
 T = TypeVar("T")
 
 SCHEME = "postgresql+asyncpg"
+ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""All that the library raises; TimeoutError is an OSError."""
 CONNECT = 5.0
 """Seconds to connect."""
 PATIENCE = 15.0
@@ -115,7 +117,7 @@ class PostgresDriver:
             if self._connection is not None and not self._connection.is_closed():
                 try:
                     await self._connection.close(timeout=CONNECT)
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # TimeoutError is an OSError
+                except ERRORS:
                     self._connection.terminate()
 
 
@@ -127,7 +129,7 @@ async def _run(connection: asyncpg.Connection, plan: Callable[[], Plan[T]]) -> T
         result = await _driven(connection, plan())
         sent = True
         ended = await connection.execute(_COMMIT)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except ERRORS as error:
         if _is_lost(connection, error):
             connection.terminate()
             if sent:
@@ -184,13 +186,15 @@ async def _undo(connection: asyncpg.Connection) -> None:
     try:
         if not connection.is_closed():
             await connection.execute("rollback")
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except ERRORS:
         connection.terminate()
 
 
 def _is_lost(connection: asyncpg.Connection, error: Exception) -> bool:
     code = _code(error)
-    return connection.is_closed() or isinstance(error, OSError) or code.startswith(_LOST) or code == _LOST_TOO
+    # An internal error of the library: it met the end of the connection where it did not expect it.
+    broken = isinstance(error, OSError | asyncpg.InternalClientError)
+    return connection.is_closed() or broken or code.startswith(_LOST) or code == _LOST_TOO
 
 
 def _sorted(error: Exception) -> Exception:
@@ -223,14 +227,14 @@ async def _connect(dsn: str, instance: str) -> asyncpg.Connection:
         connection = await asyncpg.connect(
             dsn, timeout=CONNECT, statement_cache_size=128, max_cached_statement_lifetime=0, server_settings=SESSION
         )
-    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (ValueError, *ERRORS) as error:
         raise StoreFailed(f"the database cannot be reached: {first_line(error)}") from error
     try:
         async with asyncio.timeout(CONNECT):
             await _look(connection, instance)
     except BaseException as error:
         connection.terminate()
-        if isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
+        if isinstance(error, ERRORS):
             raise StoreFailed(f"the database cannot be asked what it is: {first_line(error)}") from error
         raise
     return connection
@@ -269,7 +273,7 @@ def journal_rows(url: str) -> Iterator[Sequence[Any]]:
         try:
             while page := runner.run(following()):
                 yield from page
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except ERRORS as error:
             raise StoreFailed(f"the database cannot be read as a journal: {first_line(error)}") from error
         finally:
             runner.run(pages.aclose())

@@ -10,7 +10,7 @@ import structlog
 from gateway.core.model import Catalogue
 from gateway.core.refusal import Refusal
 from gateway.edge import claims
-from gateway.edge.evidence import unidentified, unsettled
+from gateway.edge.evidence import repeated, unidentified, unsettled
 from gateway.edge.journal import Book, Journal
 from gateway.edge.keys import Keyring
 from gateway.edge.limits import Limits
@@ -108,8 +108,14 @@ class Upkeep:
         await self._limits.give_back()
 
     async def minute(self, tally: Tally, now: Catalogue) -> None:
-        """One entry for all refusals before identity since the last one."""
+        """One entry for all refusals before identity, and one for each system that was refused too often."""
         refusals = tally.unidentified.copy()
         if refusals:
             await self._journal.append(unidentified(now, refusals))
             tally.unidentified -= refusals  # only now: what could not be written is written next time
+        for consumer in list(tally.repeated):
+            counts = tally.repeated[consumer].copy()
+            await self._journal.append(repeated(now, consumer, counts))
+            tally.repeated[consumer] -= counts
+            if not tally.repeated[consumer]:
+                del tally.repeated[consumer]

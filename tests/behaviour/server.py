@@ -6,13 +6,15 @@ import importlib
 import os
 import tempfile
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway.edge import migration
 
@@ -37,18 +39,17 @@ class Server:
         """A connection beside the driver's."""
         return await asyncpg.connect(user=user, database=name, host=str(self.folder))
 
-    def run(self, script: str, name: str = "behaviour") -> str:
-        """What the last statement of a script answered."""
+    def run(self, script: str, name: str = "behaviour") -> None:
+        """Run a script as the superuser."""
 
-        async def ran() -> str:
+        async def ran() -> None:
             connection = await self.connect(name)
             try:
-                status: str = await connection.execute(script)
-                return status
+                await connection.execute(script)
             finally:
                 await connection.close()
 
-        return in_a_thread(asyncio.run, ran())
+        in_a_thread(asyncio.run, ran())
 
     def emptied(self) -> str:
         """The URL of the database, in which there is nothing but its instance, and nobody but the caller."""
@@ -93,3 +94,13 @@ def running() -> Iterator[Server]:
         yield Server(started.get_postmaster_info().socket_dir)
     finally:
         started.cleanup()
+
+
+async def connected(url: str, look: Callable[[sa.Connection], T]) -> T:
+    """What is seen through SQLAlchemy."""
+    engine = create_async_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(look)
+    finally:
+        await engine.dispose()

@@ -152,3 +152,18 @@ DISCLOSED = tuple(map(Pointer, ("/name", "/born", "/home")))
 def test_what_of_a_wrong_answer_is_sound(value: object, kept: tuple[str, ...] | None) -> None:
     """While an endpoint reports, plain values pass that are written wrongly; nothing passes that hides more."""
     assert sound(SHAPE, value, DISCLOSED) == kept
+
+
+async def test_a_flood_of_refusals_does_not_fill_the_journal(tmp_path: Path) -> None:
+    """Beyond its rate a system's refusals are answered, counted and written as one entry; what is asked is not."""
+    async with opened(tmp_path) as town:
+        await town.token(TAX)
+        calls = [town.call(TAX, LOOK_UP, PERSON, exchange_purpose="statistics") for _ in range(260)]
+        replies = [await call for call in calls]
+        assert {reply.status for reply in replies} == {403}
+        await town.upkeep(minute=True)
+        singly = [entry for entry in town.entries() if entry.facts["step"] == "refused"]
+        (together,) = [entry for entry in town.entries() if entry.facts["step"] == "repeated"]
+        assert 200 <= len(singly) < 260
+        assert together.facts["refusals"] == {"policy.purpose": 260 - len(singly)}
+        assert (await town.call(TAX, LOOK_UP, PERSON)).headers["Exchange-Entry"]

@@ -25,26 +25,27 @@ end $$
 """
 
 # Runs as its owner, so that the role that serves owns nothing and still finds a table when a month begins; hence no
-# search_path of the caller's. The lock: two processes that make one table at once would fail on the system's catalogue.
+# search_path of the caller's. Two processes that make one table at once would fail on the system's catalogue: whoever
+# waited looks again, and not into the catalogue, of which it remembers what was there before.
 _MONTH = """
-create or replace function {schema}.journal_month(month text) returns void
+create or replace function {schema}.journal_month(wanted text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   place constant text := {literal};
-  name constant text := 'journal_' || month;
+  name constant text := 'journal_' || wanted;
   guard constant text := format('for each %%s execute function %I.journal_append_only()', place);
 begin
-  if month !~ '^[0-9]{{4}}_(0[1-9]|1[0-2])$' then raise exception 'journal: that is no month'; end if;
-  if to_regclass(format('%I.%I', place, name)) is not null then return; end if;
+  if wanted !~ '^[0-9]{{4}}_(0[1-9]|1[0-2])$' then raise exception 'journal: that is no month'; end if;
+  if exists (select from {schema}.journal_months where month = wanted) then return; end if;
   perform pg_advisory_xact_lock(hashtext('gateway journal_month'));
-  if to_regclass(format('%I.%I', place, name)) is not null then return; end if;
+  if exists (select from {schema}.journal_months where month = wanted) then return; end if;
   execute format('create table %I.%I (writer bigint not null, n bigint not null, leaf bytea not null,
                   entry bytea not null, particulars bytea, primary key (writer, n))', place, name);
   execute format('create trigger %I before update or delete on %I.%I ' || format(guard, 'row'),
                  name || '_row', place, name);
   execute format('create trigger %I before truncate on %I.%I ' || format(guard, 'statement'),
                  name || '_truncate', place, name);
-  execute format('insert into %I.journal_months (month) values (%L)', place, month);
+  insert into {schema}.journal_months (month) values (wanted);
 end $$
 """
 
