@@ -1,4 +1,4 @@
-"""The commands: serve, check, explain, agreement, journal, keys, demo."""
+"""The commands: serve, check, explain, migrate, agreement, journal, keys, demo."""
 
 import asyncio
 import gc
@@ -18,6 +18,7 @@ from gateway.catalogue.reading import render
 from gateway.commands import agreement, journal, keys
 from gateway.commands.check import check
 from gateway.commands.explain import explain
+from gateway.commands.migrate import migrate
 from gateway.commands.terminal import fail, read_settings
 from gateway.edge.telemetry import configure_logging
 
@@ -53,6 +54,7 @@ async def _until_stopped(gateway: Gateway) -> None:
 
 app.command()(check)
 app.command()(explain)
+app.command()(migrate)
 app.add_typer(agreement.app, name="agreement")
 app.add_typer(journal.app, name="journal")
 app.add_typer(keys.app, name="keys")

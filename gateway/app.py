@@ -28,6 +28,7 @@ from gateway.edge.journal import Journal
 from gateway.edge.limits import Limits
 from gateway.edge.operations import Health, Readiness
 from gateway.edge.outbound import HttpOutbound
+from gateway.edge.postgres import PostgresDriver, named
 from gateway.edge.providers import Providers
 from gateway.edge.store import Driver, SqliteDriver, StoreFailed, database_path
 from gateway.edge.tally import Tally
@@ -93,7 +94,10 @@ class Gateway:
             yield Addresses(public, aside)
 
     async def _open_journal(self, stack: contextlib.AsyncExitStack) -> None:
-        await self.journal.open(f"gateway {__version__} pid {os.getpid()}")
+        try:
+            await self.journal.open(f"gateway {__version__} pid {os.getpid()}")
+        except StoreFailed as error:
+            raise NotStarted(str(error)) from error
         stack.push_async_callback(self.journal.close)
         try:
             await self.periods.renew()
@@ -221,8 +225,13 @@ def _keyring(settings: Settings) -> tuple[keys.Keyring | None, list[str]]:
     return keyring, reasons
 
 
-def _opened(settings: Settings, *, create: bool) -> SqliteDriver | None:
+def _opened(settings: Settings, *, create: bool) -> Driver | None:
     """The database; None where it would have to be made and is not to be. Raises StoreFailed."""
+    if named(settings.database):
+        try:
+            return PostgresDriver(settings.database, settings.instance)
+        except ValueError as error:
+            raise StoreFailed(str(error)) from error
     path = database_path(settings.database)
     folder = path.absolute().parent
     if not folder.is_dir():
@@ -237,7 +246,7 @@ def _opened(settings: Settings, *, create: bool) -> SqliteDriver | None:
         raise StoreFailed(f"GATEWAY_DATABASE: {path} cannot be opened ({error.strerror}): who owns it?") from error
 
 
-def _give_back(driver: SqliteDriver) -> None:
+def _give_back(driver: Driver) -> None:
     """Close it here and now, whether a loop runs or not."""
     with ThreadPoolExecutor(1) as aside:
         aside.submit(asyncio.run, driver.close()).result()

@@ -25,6 +25,7 @@ PREFIX = "GATEWAY_"
 DEMO = "DEMO"
 
 SQLITE = "sqlite:///"
+POSTGRES = "postgresql+asyncpg://"
 
 _INSTANCE = re.compile(r"[A-Z][A-Z0-9-]{1,31}")
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
@@ -38,9 +39,14 @@ def instance_name(text: str) -> str:
 
 
 def database_url(text: str) -> str:
-    """The text, if it names a file for a database. Raises ValueError."""
+    """The text, if it names a database: a file, or a PostgreSQL server's. Raises ValueError."""
+    if text.startswith(POSTGRES) and urlsplit(text).path.strip("/"):
+        return text
     if not text.startswith(SQLITE) or not text.removeprefix(SQLITE).strip("/"):
-        raise ValueError(f"must begin with {SQLITE}, followed by a file's path such as {SQLITE}gateway.sqlite3")
+        raise ValueError(
+            f"must begin with {SQLITE}, followed by a file's path such as {SQLITE}gateway.sqlite3, "
+            f"or be {POSTGRES}user@host/database?passfile=/path"
+        )
     return text
 
 
@@ -72,7 +78,8 @@ class Settings(BaseModel):
     catalogue: Path = Field(default=Path(), description="The folder that holds schemas/, adapters/ and policies/.")
     keys: Path = Field(default=Path("deploy/demo/keys"), description="The folder of keys and secrets.")
     database: Annotated[str, AfterValidator(database_url)] = Field(
-        default="sqlite:///gateway.sqlite3", description="Where state and journal are kept: sqlite:///file."
+        default="sqlite:///gateway.sqlite3",
+        description="Where state and journal are kept: sqlite:///file, or postgresql+asyncpg://….",
     )
     listen: Address = Field(
         default="127.0.0.1:8080", description="Address and port for the systems that exchange records."
@@ -85,7 +92,7 @@ class Settings(BaseModel):
         default=1000, ge=1, le=100_000, description="Exchanges worked on at once; more get 503."
     )
     shutdown_seconds: float = Field(
-        default=20.0, ge=0, le=300, description="Seconds that running exchanges have at a stop."
+        default=20.0, ge=0.1, le=300, description="Seconds that running exchanges have at a stop."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="The least that is logged."
@@ -146,7 +153,7 @@ def read(environment: Mapping[str, str]) -> Settings:
 _WANTED = {
     "run_adapters": "must be true or false",
     "max_in_progress": "must be a whole number from 1 to 100000",
-    "shutdown_seconds": "must be a number of seconds from 0 to 300",
+    "shutdown_seconds": "must be a number of seconds from 0.1 to 300",
     "log_level": "must be DEBUG, INFO, WARNING or ERROR",
 }
 """For the values that pydantic itself refuses, whose own words speak of inputs and strings."""

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -13,7 +12,8 @@ from gateway import settings
 from gateway.commands.terminal import fail, read_settings
 from gateway.core.entry import facts_of
 from gateway.edge import archive
-from gateway.edge.archive import Kept, Spoilt
+from gateway.edge.archive import Kept, Place, Spoilt
+from gateway.edge.postgres import named
 from gateway.edge.store import StoreFailed, database_path
 
 app = typer.Typer(no_args_is_help=True, help="The journal of decisions and exchanges.")
@@ -29,7 +29,7 @@ def show(
 ) -> None:
     """Print entries, one JSON line each, without their particulars."""
     wanted = None if exchange is None else _exchange(exchange)
-    rows: Iterable[Kept | Spoilt] = (row for row in _rows(_path(database)) if wanted is None or _about(row, wanted))
+    rows: Iterable[Kept | Spoilt] = (row for row in _rows(_place(database)) if wanted is None or _about(row, wanted))
     faults = 0
     for row in rows if last is None else deque(rows, maxlen=last):
         if isinstance(row, Kept) and facts_of(row.entry):
@@ -45,7 +45,7 @@ def show(
 def check(database: Database = None) -> None:
     """Hold every entry against its hash and its number."""
     try:
-        found = archive.check(_path(database))
+        found = archive.check(_place(database))
     except StoreFailed as error:
         fail(str(error))
     for fault in found.faults:
@@ -54,7 +54,7 @@ def check(database: Database = None) -> None:
     raise typer.Exit(1 if found.faults else 0)
 
 
-def _rows(path: Path) -> Iterator[Kept | Spoilt]:
+def _rows(path: Place) -> Iterator[Kept | Spoilt]:
     try:
         yield from archive.rows(path)
     except StoreFailed as error:
@@ -72,10 +72,12 @@ def _exchange(text: str) -> str:
         fail(f'--exchange must be an Exchange-Id, a UUID such as 01939f5e-7b1c-7cc3-98c4-dc0c0c07398f, not "{text}".')
 
 
-def _path(database: str | None) -> Path:
+def _place(database: str | None) -> Place:
     if database is None:
-        return database_path(read_settings().database)
-    try:
-        return database_path(settings.database_url(database))
-    except ValueError as error:
-        fail(f'--database {error}, not "{database}".')
+        url = read_settings().database
+    else:
+        try:
+            url = settings.database_url(database)
+        except ValueError as error:
+            fail(f'--database {error}, not "{database}".')
+    return url if named(url) else database_path(url)
