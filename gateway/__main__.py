@@ -1,7 +1,6 @@
 """The commands: serve, check, explain, migrate, agreement, journal, keys, demo."""
 
 import asyncio
-import gc
 import os
 import runpy
 import signal
@@ -13,7 +12,7 @@ import typer
 import uvloop
 
 from gateway import __version__
-from gateway.app import Gateway, NotStarted, compose
+from gateway.app import Gateway, NotStarted, compose, spare_garbage_collection
 from gateway.catalogue.reading import render
 from gateway.commands import agreement, journal, keys
 from gateway.commands.check import check
@@ -47,8 +46,7 @@ async def _until_stopped(gateway: Gateway) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with gateway.running():
-        gc.collect()
-        gc.freeze()  # what lives as long as the process need not be looked through again and again
+        spare_garbage_collection()
         await stopped.wait()
 
 

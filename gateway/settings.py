@@ -92,7 +92,7 @@ class Settings(BaseModel):
         default=1000, ge=1, le=100_000, description="Exchanges worked on at once; more get 503."
     )
     shutdown_seconds: float = Field(
-        default=20.0, ge=0.1, le=300, description="Seconds that running exchanges have at a stop."
+        default=20.0, ge=0.01, le=300, description="Seconds that running exchanges have at a stop."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="The least that is logged."
@@ -153,7 +153,7 @@ def read(environment: Mapping[str, str]) -> Settings:
 _WANTED = {
     "run_adapters": "must be true or false",
     "max_in_progress": "must be a whole number from 1 to 100000",
-    "shutdown_seconds": "must be a number of seconds from 0.1 to 300",
+    "shutdown_seconds": "must be a number of seconds from 0.01 to 300",
     "log_level": "must be DEBUG, INFO, WARNING or ERROR",
 }
 """For the values that pydantic itself refuses, whose own words speak of inputs and strings."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import gc
 import signal
 import sys
 from datetime import UTC, date, datetime
@@ -14,7 +13,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from gateway.app import Gateway
+from gateway.app import Gateway, spare_garbage_collection
 from gateway.core.jwk import thumbprint
 from gateway.core.minimise import cut_of
 from gateway.core.model import (
@@ -253,8 +252,7 @@ async def gateway(url: str, folder: Path, jwk: dict[str, object]) -> None:
             "exp": now + 7200,
             "client_key": thumbprint(jwk),
         }
-        gc.collect()
-        gc.freeze()  # as gateway serve does
+        spare_garbage_collection()  # as gateway serve does
         _told(f"{addresses.public} {keyring.signing.jwt(claims, 'at+jwt')}")
         await _stopped()
 

@@ -27,8 +27,8 @@ def words(**given: str) -> str:
         ("operations_listen", "localhost:99999", 'must be host:port such as 127.0.0.1:8090, not "localhost:99999"'),
         ("max_in_progress", "many", 'must be a whole number from 1 to 100000, not "many"'),
         ("max_in_progress", "0", 'must be a whole number from 1 to 100000, not "0"'),
-        ("shutdown_seconds", "301", 'must be a number of seconds from 0.1 to 300, not "301"'),
-        ("shutdown_seconds", "nan", 'must be a number of seconds from 0.1 to 300, not "nan"'),
+        ("shutdown_seconds", "301", 'must be a number of seconds from 0.01 to 300, not "301"'),
+        ("shutdown_seconds", "nan", 'must be a number of seconds from 0.01 to 300, not "nan"'),
         ("run_adapters", "ja", 'must be true or false, not "ja"'),
         ("log_level", "info", 'must be DEBUG, INFO, WARNING or ERROR, not "info"'),
         ("time_zone", "Bangkok", 'must be an IANA time zone such as Asia/Bangkok, not "Bangkok"'),
@@ -48,7 +48,7 @@ def test_a_setting_says_what_it_must_be(name: str, value: str, wanted: str) -> N
 
 def test_bounds_in_words_are_those_that_hold() -> None:
     """The sentences name what the fields accept."""
-    for name, low, high in (("max_in_progress", 1, 100_000), ("shutdown_seconds", 0.1, 300)):
+    for name, low, high in (("max_in_progress", 1, 100_000), ("shutdown_seconds", 0.01, 300)):
         for accepted in (low, high):
             assert getattr(settings.read({f"GATEWAY_{name.upper()}": str(accepted)}), name) == accepted
         for refused in (low - 1, high + 1):
