@@ -1,5 +1,6 @@
 """What is served beside exchanges: the catalogue and OpenAPI of each caller, the refusals' page, metrics, health."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,16 @@ async def test_operations_are_not_public(town: Town) -> None:
     """The public listener knows no metrics and no health."""
     for path in ("/metrics", "/health/live", "/health/ready", "/console"):
         assert (await town.ask("GET", path)).body["code"] == "catalogue.unknown"
+
+
+async def test_no_answer_names_what_the_gateway_is_made_of(town: Town) -> None:
+    """Neither a good answer nor the HTTP library's own 400 tells versions to whoever asks."""
+    good = await town.ask("GET", "/.well-known/jwks.json")
+    assert good.headers["Server"] == "gateway"
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(town.at.public.rpartition(":")[2]))
+    writer.write(b"no http at all\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert b"400" in answer
+    assert b"aiohttp" not in answer
+    assert b"Python" not in answer
