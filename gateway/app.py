@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
-from aiohttp import web, web_response
+from aiohttp import web
 
 from gateway import __version__
 from gateway.catalogue.reading import Finding
@@ -27,8 +28,10 @@ from gateway.edge.identity import Identity
 from gateway.edge.issuers import Jwks
 from gateway.edge.journal import Journal
 from gateway.edge.limits import Limits
+from gateway.edge.listener import Bounds, Listener, bound
 from gateway.edge.operations import Health, Readiness
 from gateway.edge.outbound import HttpOutbound
+from gateway.edge.peer import Peers
 from gateway.edge.postgres import PostgresDriver, named
 from gateway.edge.providers import Providers
 from gateway.edge.store import Driver, SqliteDriver, StoreFailed, database_path
@@ -39,8 +42,7 @@ from gateway.edge.writes import Writes
 from gateway.protocols.protocol import Surroundings
 from gateway.settings import Settings
 
-KEEPALIVE = 75.0
-MAX_HEADERS = 64
+OPERATIONS_CONNECTIONS = 64
 BREAKER = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
 
 log = structlog.get_logger()
@@ -64,6 +66,7 @@ class Gateway:
         self.journal = Journal(driver, observe=self.meters.committed)
         self.limits = Limits(self.journal, time.monotonic)
         self.periods = PeriodKeys(self.journal, keyring)
+        self.peers = Peers()
         self._keyring = keyring
         self._draining = False
 
@@ -73,9 +76,13 @@ class Gateway:
         return self._catalogue
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["Addresses"]:
-        """Both listeners open, until the context ends; then what runs is finished first."""
+    async def running(self, sockets: "Sockets | None" = None) -> AsyncIterator["Addresses"]:
+        """Both listeners open, until the context ends; then what runs is finished first.
+
+        ``sockets`` are those that the process was given; otherwise it opens its own. Raises NotStarted.
+        """
         async with contextlib.AsyncExitStack() as stack:
+            sockets = sockets or listening(self.settings)
             await self._open_journal(stack)
             jwks = Jwks(tls=_trust(self.settings.ca_file), events=self.meters)
             stack.push_async_callback(jwks.close)
@@ -84,8 +91,8 @@ class Gateway:
             exchanges = self._exchanges(identity, providers)
             upkeep = Upkeep(self.journal, self.periods, self.limits, self.meters)
             stack.push_async_callback(_last_minute, upkeep, exchanges.tally, self._catalogue)
-            aside = await self._aside(stack, providers, exchanges)
-            public = await self._public(stack, exchanges, identity)
+            aside = await self._aside(stack, sockets.operations, providers, exchanges)
+            public = await self._public(stack, sockets.public, exchanges, identity)
             stack.push_async_callback(
                 _cancelled, asyncio.create_task(upkeep.go_on(exchanges.tally, lambda: self._catalogue))
             )
@@ -141,20 +148,29 @@ class Gateway:
             mac=self._keyring.mac,
             types=self.settings.issuer + api.REFUSALS,
             max_in_progress=self.settings.max_in_progress,
+            peers=self.peers,
         )
         return Exchanges(parts, Writes(parts))
 
-    async def _public(self, stack: contextlib.AsyncExitStack, exchanges: Exchanges, identity: Identity) -> str:
+    async def _public(
+        self, stack: contextlib.AsyncExitStack, on: socket.socket, exchanges: Exchanges, identity: Identity
+    ) -> str:
         app = web.Application()
         around = oauth.Surroundings(lambda: self._catalogue, time.time, UsedAssertions(self.journal), exchanges.tally)
         app.add_routes(oauth.routes(self._keyring, self.settings.issuer, identity, around))
         app.add_routes(api.routes(exchanges, identity, lambda: self._catalogue, self.settings.issuer))
-        return await _serve(stack, app, self.settings.listen, self.settings.shutdown_seconds)
+        listener = Listener(app, Bounds(self.settings.shutdown_seconds, self.settings.max_connections))
+        stack.push_async_callback(listener.close)
+        return await listener.open(on)
 
-    async def _aside(self, stack: contextlib.AsyncExitStack, providers: Providers, exchanges: Exchanges) -> str:
+    async def _aside(
+        self, stack: contextlib.AsyncExitStack, on: socket.socket, providers: Providers, exchanges: Exchanges
+    ) -> str:
         app = web.Application()
         app.add_routes(operations.routes(self.meters, self.health, lambda: self._refresh(providers, exchanges)))
-        return await _serve(stack, app, self.settings.operations_listen, 1.0)
+        listener = Listener(app, Bounds(1.0, OPERATIONS_CONNECTIONS))
+        stack.push_async_callback(listener.close)
+        return await listener.open(on)
 
     def health(self) -> Health:
         """Whether calls should be sent here, and why not."""
@@ -176,6 +192,14 @@ class Gateway:
     async def _drain(self) -> None:
         """Not ready any more; closing the listener then gives what runs its time."""
         self._draining = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What a gateway listens on; several processes may share the public one."""
+
+    public: socket.socket
+    operations: socket.socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,28 +290,16 @@ def _show(catalogue: Catalogue, meters: Meters) -> None:
     meters.catalogue_loaded.set(time.time())
 
 
-async def _serve(stack: contextlib.AsyncExitStack, app: web.Application, listen: str, shutdown_seconds: float) -> str:
-    host, _, port = listen.rpartition(":")
-    # Not the versions of what it is made of; aiohttp has no option for it, and its own 400s pass no signal.
-    vars(web_response)["SERVER_SOFTWARE"] = "gateway"
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        keepalive_timeout=KEEPALIVE,
-        lingering_time=0,  # a body that nobody wants is not taken in; exchanges dismiss it with care
-        max_headers=MAX_HEADERS,
-        shutdown_timeout=shutdown_seconds,
-        auto_decompress=False,
-    )
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host.strip("[]"), int(port), backlog=1024)
+def listening(settings: Settings) -> "Sockets":
+    """Both sockets. Raises NotStarted."""
+    return Sockets(_socket(settings.listen), _socket(settings.operations_listen))
+
+
+def _socket(address: str) -> socket.socket:
     try:
-        await site.start()
+        return bound(address)
     except OSError as error:
-        raise NotStarted(f"{listen} cannot be listened on: {error.strerror}. Is another gateway running?") from error
-    bound = runner.addresses[0]
-    return f"http://{host}:{bound[1]}"
+        raise NotStarted(f"{address} cannot be listened on: {error.strerror}. Is another gateway running?") from error
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:

@@ -5,6 +5,7 @@ What differs by agency or service is a manifest or an agreement, never a setting
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -60,6 +62,22 @@ def _listened(text: str) -> str:
 Address = Annotated[str, AfterValidator(_listened)]
 
 
+def _networks(text: object) -> object:
+    """``10.0.0.5, 10.1.0.0/16`` as networks; values pass."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return tuple(ip_network(each.strip()) for each in text.split(",") if each.strip())
+    except ValueError as error:
+        raise ValueError("must be addresses or networks such as 10.0.0.5, 10.1.0.0/16") from error
+
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
+
+
+_PATHS = ("catalogue", "keys", "ca_file", "tls_certificate", "tls_key", "tls_client_ca")
+
+
 class BadSettings(Exception):
     """The settings do not let the gateway start; the text says which and what to do."""
 
@@ -88,6 +106,19 @@ class Settings(BaseModel):
     time_zone: str = Field(default="Asia/Phnom_Penh", description="Where days begin: validity and quotas (IANA name).")
     run_adapters: bool = Field(default=False, description="Whether agencies' Python adapters may run in the gateway.")
     ca_file: Path | None = Field(default=None, description="Certificates (PEM) trusted beside the system's, for JWKS.")
+    tls_certificate: Path | None = Field(
+        default=None, description="The public listener's certificate and chain (PEM); with it, it speaks TLS only."
+    )
+    tls_key: Path | None = Field(default=None, description="The certificate's private key (PEM).")
+    tls_client_ca: Path | None = Field(
+        default=None, description="Authorities (PEM) whose client certificates are taken on the public listener."
+    )
+    trusted_proxies: Networks = Field(
+        default=(), description="Addresses of proxies whose word on the caller's address and certificate counts."
+    )
+    max_connections: int = Field(
+        default=4096, ge=16, le=1_000_000, description="Connections held at once by each process; more are closed."
+    )
     max_in_progress: int = Field(
         default=1000, ge=1, le=100_000, description="Exchanges worked on at once; more get 503."
     )
@@ -98,7 +129,7 @@ class Settings(BaseModel):
         default="INFO", description="The least that is logged."
     )
 
-    @field_validator("catalogue", "keys", "ca_file", mode="before")
+    @field_validator(*_PATHS, mode="before")
     @classmethod
     def _named(cls, path: object) -> object:
         if path == "":  # Path("") would be the present folder
@@ -134,6 +165,14 @@ class Settings(BaseModel):
             raise ValueError("the instance DEMO listens on loopback only: set GATEWAY_INSTANCE and keys of its own")
         return self
 
+    @model_validator(mode="after")
+    def _whole_tls(self) -> "Settings":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("GATEWAY_TLS_CERTIFICATE and GATEWAY_TLS_KEY go together: set both, or none")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("GATEWAY_TLS_CLIENT_CA needs GATEWAY_TLS_CERTIFICATE: client certificates come with TLS")
+        return self
+
     @property
     def zone(self) -> ZoneInfo:
         """The instance's time zone."""
@@ -152,6 +191,7 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 _WANTED = {
     "run_adapters": "must be true or false",
+    "max_connections": "must be a whole number from 16 to 1000000",
     "max_in_progress": "must be a whole number from 1 to 100000",
     "shutdown_seconds": "must be a number of seconds from 0.01 to 300",
     "log_level": "must be DEBUG, INFO, WARNING or ERROR",

@@ -23,6 +23,7 @@ from gateway.core.entry import (
 from gateway.core.exchange import Head
 from gateway.core.minimise import parts
 from gateway.core.model import AgencyId, Agreement, Catalogue, Grant, Person, Pointer, ServiceId, SystemId
+from gateway.edge.peer import Peer
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class Trail:
     """The exchange's own time: read once."""
     begun: float
     """The same on a steady clock."""
-    remote: str
+    peer: Peer
     traceparent: str
     period_key: bytes
     provider: AgencyId | None = None
@@ -89,7 +90,7 @@ class Trail:
             "legal_basis": self.agreement.legal_basis if self.agreement else None,
             "purpose": self._known(head.purpose if head else None, self.catalogue.purposes),
             "catalogue": self.catalogue.digest[:16],
-            "remote": self.remote,
+            "remote": self.peer.address,
             "status": status,
             "code": code,
         }

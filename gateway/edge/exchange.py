@@ -37,6 +37,7 @@ from gateway.edge.evidence import Trail, new_id
 from gateway.edge.identity import Identity
 from gateway.edge.journal import Journal, unavailable
 from gateway.edge.limits import Limits
+from gateway.edge.peer import Peers
 from gateway.edge.providers import Providers
 from gateway.edge.tally import Tally
 from gateway.edge.telemetry import UNKNOWN, Meters, place
@@ -86,6 +87,7 @@ class Parts:
     types: str
     """The address of the page on refusals."""
     max_in_progress: int
+    peers: Peers
 
 
 class Exchanges:
@@ -140,7 +142,7 @@ class Exchanges:
             catalogue=self._parts.catalogue(),
             at=datetime.now(UTC),
             begun=time.monotonic(),
-            remote=request.remote or "",
+            peer=self._parts.peers.of(request),
             traceparent=f"00-{followed or plain}-{plain[-16:]}-{flags}",
             period_key=self._parts.period_key(),
         )

@@ -34,7 +34,7 @@ def test_every_setting_has_its_row() -> None:
     rows = {name: row for name, row in page("docs/settings.md").rows().items() if name.startswith(PREFIX)}
     assert rows.keys() == {PREFIX + name.upper() for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
-        default = "none" if field.default is None else f"`{_written(field.default)}`"
+        default = "none" if field.default in (None, ()) else f"`{_written(field.default)}`"
         assert f"| {default} |" in rows[PREFIX + name.upper()]
 
 
