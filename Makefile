@@ -26,7 +26,9 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/yamllint --strict schemas adapters policies
+	$(BIN)/yamllint --strict schemas adapters policies deploy/container
+	$(BIN)/hadolint deploy/container/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/container/compose.yaml
 	$(BIN)/python -m pytest -q tests/architecture tests/docs
 	$(BIN)/gateway check
 

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import signal
+import socket
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from gateway.app import Gateway, spare_garbage_collection
+from gateway.app import Gateway, Sockets, spare_garbage_collection
 from gateway.core.jwk import thumbprint
 from gateway.core.minimise import cut_of
 from gateway.core.model import (
@@ -39,6 +40,8 @@ from gateway.core.model import (
 )
 from gateway.core.shape import Shape
 from gateway.edge import keys
+from gateway.edge.listener import bound
+from gateway.edge.postgres import PostgresDriver
 from gateway.edge.store import SqliteDriver
 from gateway.edge.telemetry import configure_logging
 from gateway.settings import Settings
@@ -148,7 +151,8 @@ def staged(url: str, jwk: dict[str, object]) -> Catalogue:
         (jwk,),
         frozenset({thumbprint(jwk)}),
         None,
-        Standing.ACTIVE,
+        certificate_bound=False,
+        standing=Standing.ACTIVE,
     )
     interior = _agency("interior")
     finance = _agency("finance")
@@ -224,37 +228,48 @@ async def proxy(url: str) -> None:
     await _stopped()
 
 
-async def gateway(url: str, folder: Path, jwk: dict[str, object]) -> None:
-    """The gateway's process, as ``gateway serve`` runs it, on a catalogue of values."""
+async def gateway(
+    url: str, folder: Path, jwk: dict[str, object], database: str = "", shared: int | None = None
+) -> None:
+    """A gateway as ``gateway serve`` runs it, on a catalogue of values; ``shared`` is an inherited socket."""
     configure_logging("INFO")
-    (folder / "gateway").mkdir(parents=True)
-    keys.save(folder / "gateway" / "signing.jwk.json", keys.new_signing_key("BENCH"))
-    keys.save(folder / "gateway" / "master.key.json", keys.new_master_key("BENCH"))
     chosen = Settings(
         instance="BENCH",
         keys=folder,
-        database=f"sqlite:///{folder / 'g.sqlite3'}",
+        database=database or f"sqlite:///{folder / 'g.sqlite3'}",
         listen="127.0.0.1:0",
         operations_listen="127.0.0.1:0",
     )
     keyring = keys.read(folder, "BENCH")
-    running = Gateway(chosen, staged(url, jwk), keyring, SqliteDriver(folder / "g.sqlite3", "BENCH"))
-    async with running.running() as addresses:
-        now = int(datetime.now(UTC).timestamp())
-        claims = {
-            "iss": chosen.issuer,
-            "aud": "BENCH",
-            "sub": CONSUMER,
-            "client_id": CONSUMER,
-            "scope": "population:read",
-            "jti": "bench",
-            "iat": now,
-            "exp": now + 7200,
-            "client_key": thumbprint(jwk),
-        }
+    driver = PostgresDriver(database, "BENCH") if database else SqliteDriver(folder / "g.sqlite3", "BENCH")
+    running = Gateway(chosen, staged(url, jwk), keyring, driver)
+    sockets = None if shared is None else Sockets(socket.socket(fileno=shared), bound(chosen.operations_listen))
+    async with running.running(sockets) as addresses:
         spare_garbage_collection()  # as gateway serve does
-        _told(f"{addresses.public} {keyring.signing.jwt(claims, 'at+jwt')}")
+        _told(f"{addresses.public} {keyring.signing.jwt(_claims(chosen.issuer, jwk), 'at+jwt')}")
         await _stopped()
+
+
+def _claims(issuer: str, jwk: dict[str, object]) -> dict[str, object]:
+    now = int(datetime.now(UTC).timestamp())
+    return {
+        "iss": issuer,
+        "aud": "BENCH",
+        "sub": CONSUMER,
+        "client_id": CONSUMER,
+        "scope": "population:read",
+        "jti": "bench",
+        "iat": now,
+        "exp": now + 7200,
+        "client_key": thumbprint(jwk),
+    }
+
+
+def made_keys(folder: Path) -> None:
+    """The gateway's own keys."""
+    (folder / "gateway").mkdir(parents=True)
+    keys.save(folder / "gateway" / "signing.jwk.json", keys.new_signing_key("BENCH"))
+    keys.save(folder / "gateway" / "master.key.json", keys.new_master_key("BENCH"))
 
 
 def _told(line: str) -> None:
@@ -269,14 +284,16 @@ async def _stopped() -> None:
 
 
 def main(role: str, *given: str) -> None:
-    """Play one role: ``provider``, ``proxy URL`` or ``gateway URL FOLDER JWK``."""
+    """Play one role: ``provider``, ``proxy URL`` or ``gateway URL FOLDER JWK [DATABASE SOCKET]``."""
     match role:
         case "provider":
             uvloop.run(provide())
         case "proxy":
             uvloop.run(proxy(given[0]))
         case "gateway":
-            uvloop.run(gateway(given[0], Path(given[1]), orjson.loads(given[2])))
+            url, folder, jwk, *shared = given
+            of = (shared[0], int(shared[1])) if shared else ()
+            uvloop.run(gateway(url, Path(folder), orjson.loads(jwk), *of))
 
 
 if __name__ == "__main__":
