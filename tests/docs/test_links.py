@@ -11,7 +11,7 @@ PATH = re.compile(
     r"`((?:gateway|tests|docs|deploy|schemas|adapters|policies|requirements)/[\w./-]+)(?<!key\.json)(?<!jwk\.json)`"
 )
 """A path of the project in a sentence. NAME in it stands for a name; the keys folder has a gateway/ of its own."""
-MACHINE = re.compile(r"(?<![\w.<])/(?:home|root|Users|work|tmp|opt|mnt|private/tmp)/[\w.]")
+MACHINE = re.compile(r"(?<![\w.<])/(?:home|root|Users|work|tmp|opt(?!/gateway)|mnt|private/tmp)/[\w.]")
 
 every_page = pytest.mark.parametrize("document", pages(), ids=lambda document: document.place)
 
