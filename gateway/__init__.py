@@ -10,11 +10,12 @@ Read it in this order:
 6. ``core/entry``      what the journal keeps, byte by byte;  ``edge/journal`` how it gets there
 7. ``catalogue/``      what agencies declared, read into one snapshot;  ``catalogue/checks`` what can be wrong
 8. ``protocols/``      how an agency's own system is spoken to
-9. ``app``             the one place where the parts are put together;  ``commands/`` what people type
+9. ``app``             the one place where the parts are put together;  ``workers`` several processes of it;
+                       ``commands/`` what people type
 
 ``core`` decides (no IO, no clock, no async), ``catalogue`` reads what people declared, ``protocols`` speak
 to agencies' systems, ``edge`` does, ``app`` composes. Imports run one way:
-``core <- catalogue <- protocols <- edge <- app <- commands``; ``tests/architecture`` holds it.
+``core <- catalogue <- protocols <- edge <- app <- workers <- commands``; ``tests/architecture`` holds it.
 ``adapter`` and ``client`` are the public modules; ``client`` imports nothing else of the gateway.
 """
 

@@ -1,25 +1,20 @@
-"""The commands: serve, check, explain, migrate, agreement, journal, keys, demo."""
+"""The commands: serve, check, explain, migrate, suspend, lift, suspensions, agreement, journal, keys, demo."""
 
-import asyncio
-import os
 import runpy
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
 from gateway import __version__
-from gateway.app import Gateway, NotStarted, compose, spare_garbage_collection
-from gateway.catalogue.reading import render
 from gateway.commands import agreement, journal, keys
 from gateway.commands.check import check
 from gateway.commands.explain import explain
 from gateway.commands.migrate import migrate
-from gateway.commands.terminal import fail, read_settings
-from gateway.edge.telemetry import configure_logging
+from gateway.commands.serve import serve, worker
+from gateway.commands.suspend import lift, listing, suspend
+from gateway.commands.terminal import fail
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The inter-agency data exchange gateway.")
 
@@ -30,29 +25,14 @@ def version() -> None:
     typer.echo(__version__)
 
 
-@app.command()
-def serve() -> None:
-    """Serve exchanges until SIGTERM. Settings are GATEWAY_* variables (docs/settings.md)."""
-    chosen = read_settings()
-    configure_logging(chosen.log_level)
-    try:
-        uvloop.run(_until_stopped(compose(chosen, os.environ)))
-    except NotStarted as error:
-        fail(str(error), render(error.findings))
-
-
-async def _until_stopped(gateway: Gateway) -> None:
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with gateway.running():
-        spare_garbage_collection()
-        await stopped.wait()
-
-
+app.command()(serve)
+app.command(hidden=True)(worker)
 app.command()(check)
 app.command()(explain)
 app.command()(migrate)
+app.command()(suspend)
+app.command()(lift)
+app.command("suspensions")(listing)
 app.add_typer(agreement.app, name="agreement")
 app.add_typer(journal.app, name="journal")
 app.add_typer(keys.app, name="keys")

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,26 +17,35 @@ import structlog
 from aiohttp import web
 
 from gateway import __version__
+from gateway.catalogue.files import Files, read
+from gateway.catalogue.lastgood import begun
 from gateway.catalogue.reading import Finding
-from gateway.catalogue.snapshot import load
+from gateway.catalogue.snapshot import Loader
+from gateway.core.limits import day_of
 from gateway.core.model import Catalogue
 from gateway.core.refusal import Refusal
-from gateway.edge import api, keys, oauth, operations
+from gateway.core.standing import overlay
+from gateway.edge import api, keys, oauth, operations, tracing
+from gateway.edge.control import carry_out, taking
+from gateway.edge.database import give_back, opened
 from gateway.edge.evidence import administered
 from gateway.edge.exchange import Exchanges, Parts
 from gateway.edge.identity import Identity
 from gateway.edge.issuers import Jwks
 from gateway.edge.journal import Journal
 from gateway.edge.limits import Limits
-from gateway.edge.listener import Bounds, Listener, bound
+from gateway.edge.listener import Bounds, Listener, bound, inside, room, watching
 from gateway.edge.operations import Health, Readiness
 from gateway.edge.outbound import HttpOutbound
 from gateway.edge.peer import Peers
-from gateway.edge.postgres import PostgresDriver, named
+from gateway.edge.postgres import named
 from gateway.edge.providers import Providers
-from gateway.edge.store import Driver, SqliteDriver, StoreFailed, database_path
+from gateway.edge.reload import Declared, Places, Reload, Use
+from gateway.edge.store import Driver, StoreFailed, database_path
+from gateway.edge.suspensions import Suspensions, orders
 from gateway.edge.tally import Tally
 from gateway.edge.telemetry import Meters
+from gateway.edge.tls import served
 from gateway.edge.upkeep import PeriodKeys, Upkeep, UsedAssertions
 from gateway.edge.writes import Writes
 from gateway.protocols.protocol import Surroundings
@@ -59,20 +68,34 @@ class NotStarted(Exception):
 class Gateway:
     """A gateway that is being put together, runs, and is taken apart."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, keyring: keys.Keyring, driver: Driver) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        keyring: keys.Keyring,
+        driver: Driver,
+        declared: Declared | None = None,
+    ) -> None:
+        """``declared`` is what the catalogue was made of; without it nothing is reloaded."""
         self.settings = settings
         self.meters = Meters()
+        self._loaded = catalogue
         self._catalogue = catalogue
+        self.suspensions = Suspensions(driver, self.meters)
         self.journal = Journal(driver, observe=self.meters.committed)
         self.limits = Limits(self.journal, time.monotonic)
         self.periods = PeriodKeys(self.journal, keyring)
-        self.peers = Peers()
+        self.peers = Peers(settings.trusted_proxies)
+        self.tracer: tracing.Tracer = tracing.PassingOn()
+        self.tls = served(settings, lambda at: self.meters.certificate.labels("public").set(at))
         self._keyring = keyring
         self._draining = False
+        self._declared = declared
+        self.reload: Reload | None = None
 
     @property
     def catalogue(self) -> Catalogue:
-        """The one in use."""
+        """The one in use, with what operators suspended."""
         return self._catalogue
 
     @contextlib.asynccontextmanager
@@ -83,11 +106,14 @@ class Gateway:
         """
         async with contextlib.AsyncExitStack() as stack:
             sockets = sockets or listening(self.settings)
+            self.tracer = _traced(stack, self.settings.instance, self.meters)
             await self._open_journal(stack)
+            await _orders_taken(stack, self.settings, self.journal)
             jwks = Jwks(tls=_trust(self.settings.ca_file), events=self.meters)
             stack.push_async_callback(jwks.close)
             identity = Identity(self._keyring, self.settings.issuer, jwks)
             providers = await self._providers(stack)
+            self._follow(stack, providers, jwks)
             exchanges = self._exchanges(identity, providers)
             upkeep = Upkeep(self.journal, self.periods, self.limits, self.meters)
             stack.push_async_callback(_last_minute, upkeep, exchanges.tally, self._catalogue)
@@ -96,7 +122,9 @@ class Gateway:
             stack.push_async_callback(
                 _cancelled, asyncio.create_task(upkeep.go_on(exchanges.tally, lambda: self._catalogue))
             )
-            stack.push_async_callback(self._drain)
+            looking = asyncio.create_task(self.suspensions.go_on(lambda: self._loaded, self._lay_over))
+            stack.push_async_callback(_cancelled, looking)
+            stack.callback(setattr, self, "_draining", True)  # closing the listener then gives what runs its time
             _show(self._catalogue, self.meters)
             log.info("started", public=public, operations=aside, catalogue=self._catalogue.digest[:16])
             yield Addresses(public, aside)
@@ -108,6 +136,11 @@ class Gateway:
             raise NotStarted(str(error)) from error
         stack.push_async_callback(self.journal.close)
         try:
+            await self.suspensions.read(self._loaded)
+            self._lay_over()
+        except StoreFailed as error:
+            raise NotStarted(f"What is suspended cannot be read: {error}") from error
+        try:
             await self.periods.renew()
         except keys.NotOpened as error:
             reason = (
@@ -115,12 +148,31 @@ class Gateway:
             )
             raise NotStarted(reason) from error
         await self.journal.append(administered(self._catalogue, "start", version=__version__))
-        stack.push_async_callback(self._write_stop)
+        stack.push_async_callback(_write_stop, self.limits, self.journal, lambda: self._catalogue)
 
-    async def _write_stop(self) -> None:
-        with contextlib.suppress(Refusal):  # a journal that failed must not keep the process alive
-            await self.limits.give_back(everything=True)
-            await self.journal.append(administered(self._catalogue, "stop"))
+    def _lay_over(self) -> None:
+        """From now on calls are decided by the catalogue with what operators suspended."""
+        self._catalogue = overlay(self._loaded, self.suspensions.known)
+
+    def _follow(self, stack: contextlib.AsyncExitStack, providers: Providers, jwks: Jwks) -> None:
+        """What changes in the folders is taken into use, at once on SIGHUP, until the context ends."""
+        if self._declared is None:
+            return
+
+        def adopt(catalogue: Catalogue, files: Files) -> None:
+            providers.adopt(catalogue, files.seals())
+            self._loaded = catalogue
+            self._lay_over()
+            jwks.follow(catalogue)
+            _show(catalogue, self.meters)
+
+        chosen = self.settings
+        certificate = (chosen.tls_certificate, chosen.tls_key, chosen.tls_client_ca)
+        places = Places(chosen.catalogue, chosen.keys, tuple(path for path in certificate if path is not None))
+        use = Use(lambda: self._loaded, adopt, self.tls.renew if self.tls else None)
+        self.reload = Reload(use, self._declared, places, self.journal, self.meters)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload.ask)
+        stack.push_async_callback(_cancelled, asyncio.create_task(self.reload.go_on()))
 
     async def _providers(self, stack: contextlib.AsyncExitStack) -> Providers:
         outbound = await stack.enter_async_context(HttpOutbound())
@@ -129,7 +181,7 @@ class Gateway:
         providers = Providers(around, time.monotonic)
         stack.push_async_callback(providers.close)
         try:
-            providers.adopt(self._catalogue)
+            providers.adopt(self._loaded, self._declared.files.seals() if self._declared else None)
         except ValueError as error:
             raise NotStarted(str(error)) from error
         return providers
@@ -149,6 +201,7 @@ class Gateway:
             types=self.settings.issuer + api.REFUSALS,
             max_in_progress=self.settings.max_in_progress,
             peers=self.peers,
+            tracer=self.tracer,
         )
         return Exchanges(parts, Writes(parts))
 
@@ -156,10 +209,21 @@ class Gateway:
         self, stack: contextlib.AsyncExitStack, on: socket.socket, exchanges: Exchanges, identity: Identity
     ) -> str:
         app = web.Application()
-        around = oauth.Surroundings(lambda: self._catalogue, time.time, UsedAssertions(self.journal), exchanges.tally)
+        around = oauth.Surroundings(
+            catalogue=lambda: self._catalogue,
+            clock=time.time,
+            steady=time.monotonic,
+            peers=self.peers,
+            once=UsedAssertions(self.journal),
+            events=exchanges.tally,
+            tracer=self.tracer,
+        )
         app.add_routes(oauth.routes(self._keyring, self.settings.issuer, identity, around))
-        app.add_routes(api.routes(exchanges, identity, lambda: self._catalogue, self.settings.issuer))
-        listener = Listener(app, Bounds(self.settings.shutdown_seconds, self.settings.max_connections))
+        app.add_routes(api.routes(exchanges, identity, self.peers, lambda: self._catalogue, self.settings.issuer))
+        refuse = api.refusing(exchanges.tally, lambda: self._catalogue, self.settings.issuer)
+        chosen = self.settings
+        bounds = Bounds(chosen.shutdown_seconds, chosen.max_connections, self.tls, trusted=chosen.trusted_proxies)
+        listener = Listener(app, bounds, refuse, watching(self.meters))
         stack.push_async_callback(listener.close)
         return await listener.open(on)
 
@@ -168,30 +232,35 @@ class Gateway:
     ) -> str:
         app = web.Application()
         app.add_routes(operations.routes(self.meters, self.health, lambda: self._refresh(providers, exchanges)))
-        listener = Listener(app, Bounds(1.0, OPERATIONS_CONNECTIONS))
+        listener = Listener(app, inside(OPERATIONS_CONNECTIONS))
         stack.push_async_callback(listener.close)
         return await listener.open(on)
 
     def health(self) -> Health:
         """Whether calls should be sent here, and why not."""
-        checks = {"journal": "cannot be written" if self.journal.failing else "ok", "catalogue": "ok"}
+        catalogue = self.reload.health() if self.reload else "ok"
+        checks = {"journal": "cannot be written" if self.journal.failing else "ok", "catalogue": catalogue}
+        if self.suspensions.late:
+            checks["suspensions"] = "cannot be read: those read last are in force"
         if self._draining:
             return Health(Readiness.DRAINING, checks)
-        return Health(Readiness.UNREADY if self.journal.failing else Readiness.READY, checks)
+        if self.journal.failing:
+            return Health(Readiness.UNREADY, checks)
+        whole = catalogue == "ok" and not self.suspensions.late
+        return Health(Readiness.READY if whole else Readiness.DEGRADED, checks)
 
     def _refresh(self, providers: Providers, exchanges: Exchanges) -> None:
         meters = self.meters
         meters.in_progress.set(exchanges.in_progress)
         meters.waiting.set(self.journal.waiting)
         meters.failing.set(self.journal.failing)
+        meters.clock.set(time.time())
+        meters.breakers.clear()
         for where, state in providers.states().items():
             meters.breakers.labels(*where).set(BREAKER[state])
-        for whose, ratio in self.limits.taken().items():
+        meters.quota.clear()  # yesterday's is no news today
+        for whose, ratio in self.limits.taken(day_of(datetime.now(UTC), self._catalogue.zone)).items():
             meters.quota.labels(*whose).set(ratio)
-
-    async def _drain(self) -> None:
-        """Not ready any more; closing the listener then gives what runs its time."""
-        self._draining = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,27 +279,27 @@ class Addresses:
     operations: str
 
 
-def compose(settings: Settings, environment: Mapping[str, str]) -> Gateway:
-    """Everything that can be wrong is found here, before anything listens. Raises NotStarted."""
-    loaded = load(
-        settings.catalogue,
-        instance=settings.instance,
-        zone=settings.zone,
-        keys=settings.keys,
-        at=datetime.now(UTC),
-        environment=environment,
-    )
+def compose(settings: Settings, environment: Mapping[str, str], last_good: Path | None = None) -> Gateway:
+    """Everything that can be wrong is found here, before anything listens. Raises NotStarted.
+
+    ``last_good`` is where processes that serve together keep the files that worked last.
+    """
+    loader = Loader(settings.instance, settings.zone, environment)
+    present = read(settings.catalogue, settings.keys)
+    loaded, files = begun(present, lambda files: loader.load(files, datetime.now(UTC)), last_good)
+    declared = Declared(files, loader, last_good)
     keyring, reasons = _keyring(settings)
+    reasons += tracing.mistakes(environment)
     whole = loaded.catalogue is not None and keyring is not None and not reasons
     driver = None
     try:
-        driver = _opened(settings, create=whole)
+        driver = opened(settings.database, settings.instance, create=whole)
     except StoreFailed as error:
         reasons.append(str(error))
     if loaded.catalogue is not None and keyring is not None and driver is not None and whole:
-        return Gateway(settings, loaded.catalogue, keyring, driver)
+        return Gateway(settings, loaded.catalogue, keyring, driver, declared)
     if driver is not None:
-        _give_back(driver)
+        give_back(driver)
     if loaded.catalogue is None:
         raise NotStarted("\n".join([*reasons, "The catalogue has errors:"]), loaded.findings)
     raise NotStarted("\n".join(reasons))
@@ -243,38 +312,13 @@ def _keyring(settings: Settings) -> tuple[keys.Keyring | None, list[str]]:
         keyring = keys.read(settings.keys, settings.instance)
     except keys.BadKeys as error:
         reasons.append(str(error))
-    try:
-        _trust(settings.ca_file)
-    except NotStarted as error:
-        reasons.append(str(error))
-    return keyring, reasons
-
-
-def _opened(settings: Settings, *, create: bool) -> Driver | None:
-    """The database; None where it would have to be made and is not to be. Raises StoreFailed."""
-    if named(settings.database):
+    connections, calls = settings.max_connections, settings.max_in_progress
+    for part in (lambda: _trust(settings.ca_file), lambda: served(settings), lambda: room(connections, calls)):
         try:
-            return PostgresDriver(settings.database, settings.instance)
-        except ValueError as error:
-            raise StoreFailed(str(error)) from error
-    path = database_path(settings.database)
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise StoreFailed(
-            f"GATEWAY_DATABASE: there is no folder {folder}. Make it, owned by the gateway's user, or correct the path."
-        )
-    if not create and not path.exists():
-        return None
-    try:
-        return SqliteDriver(path, settings.instance)
-    except OSError as error:
-        raise StoreFailed(f"GATEWAY_DATABASE: {path} cannot be opened ({error.strerror}): who owns it?") from error
-
-
-def _give_back(driver: Driver) -> None:
-    """Close it here and now, whether a loop runs or not."""
-    with ThreadPoolExecutor(1) as aside:
-        aside.submit(asyncio.run, driver.close()).result()
+            part()
+        except (NotStarted, ValueError) as error:
+            reasons.append(str(error))
+    return keyring, reasons
 
 
 def spare_garbage_collection() -> None:
@@ -288,11 +332,15 @@ def _show(catalogue: Catalogue, meters: Meters) -> None:
     meters.catalogue.clear()
     meters.catalogue.labels(catalogue.digest[:16]).set(1)
     meters.catalogue_loaded.set(time.time())
+    meters.deadline.clear()
+    for agency in catalogue.agencies.values():
+        for endpoint in agency.endpoints.values():
+            meters.deadline.labels(endpoint.provider, endpoint.service).set(endpoint.deadline)
 
 
-def listening(settings: Settings) -> "Sockets":
-    """Both sockets. Raises NotStarted."""
-    return Sockets(_socket(settings.listen), _socket(settings.operations_listen))
+def listening(settings: Settings, public: socket.socket | None = None) -> "Sockets":
+    """Both sockets; ``public`` is one that the process was given. Raises NotStarted."""
+    return Sockets(public or _socket(settings.listen), _socket(settings.operations_listen))
 
 
 def _socket(address: str) -> socket.socket:
@@ -310,6 +358,33 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             raise NotStarted(f"GATEWAY_CA_FILE {ca_file} cannot be read as certificates in PEM") from error
     return context
+
+
+async def _orders_taken(stack: contextlib.AsyncExitStack, settings: Settings, journal: Journal) -> None:
+    """On SQLite nobody else can write, so that this process does what operators order."""
+    if named(settings.database):
+        return
+    known = orders(settings.instance)
+    place = database_path(settings.database)
+    try:
+        await stack.enter_async_context(taking(place, lambda order: carry_out(order, known, journal)))
+    except StoreFailed as error:
+        raise NotStarted(f"GATEWAY_DATABASE: {error}") from error
+
+
+async def _write_stop(limits: Limits, journal: Journal, catalogue: Callable[[], Catalogue]) -> None:
+    with contextlib.suppress(Refusal):  # a journal that failed must not keep the process alive
+        await limits.give_back(everything=True)
+        await journal.append(administered(catalogue(), "stop"))
+
+
+def _traced(stack: contextlib.AsyncExitStack, instance: str, meters: Meters) -> tracing.Tracer:
+    try:
+        tracer = tracing.opened(os.environ, instance, meters)
+    except ValueError as error:
+        raise NotStarted(str(error)) from error
+    stack.push_async_callback(tracer.close)
+    return tracer
 
 
 async def _last_minute(upkeep: Upkeep, tally: Tally, catalogue: Catalogue) -> None:

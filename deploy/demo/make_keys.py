@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from jwt.algorithms import OKPAlgorithm
 
 from gateway.catalogue import signatures
+from gateway.catalogue.files import alone
 from gateway.catalogue.reading import Reading, render
 from gateway.core.jwk import public_part, thumbprint
 from gateway.edge import keys
@@ -105,7 +106,7 @@ def _jws(canonical: bytes, there: str, name: str, claim: signatures.Claim) -> st
 
 def _read(path: Path) -> Manifest:
     """As the catalogue reads it: dates stay text."""
-    reading = Reading(ROOT, KEYS)
+    reading = Reading(alone(path))
     source = reading.json(path) if path.suffix == ".json" else reading.yaml(path)
     if source is None:
         raise SystemExit(render(reading.findings))

@@ -117,6 +117,8 @@ def _composed(root: Path, data: Path, ports: tuple[int, int], urls: Mapping[str,
         listen=f"127.0.0.1:{ports[0]}",
         operations_listen=f"127.0.0.1:{ports[1]}",
         run_adapters=True,
+        max_connections=256,  # a machine that lets nobody open many files can play it, too
+        max_in_progress=100,
         shutdown_seconds=1,
     )
     return compose(chosen, urls)

@@ -68,9 +68,9 @@ def agencies(reading: Reading, around: Surroundings) -> Agencies:
     """Every agency."""
     found = Agencies()
     folder = reading.root / "adapters"
-    for place in sorted(each for each in folder.glob("*") if each.is_dir() and not each.name.startswith("__")):
+    for place in (each for each in reading.inside(folder) if reading.is_folder(each) and each.name[:2] != "__"):
         path = place / "agency.yaml"
-        if not path.is_file():
+        if not reading.is_file(path):
             spot = Spot(reading.name(path), 1)
             reading.error(spot, "the folder has no agency.yaml", "Describe the agency in it, or remove the folder.")
             continue
@@ -133,6 +133,7 @@ class _Maker:
             keys=keys,
             thumbprints=frozenset(str(key["kid"]) for key in keys),
             keys_url=keys_url,
+            certificate_bound=written.certificate_bound,
             standing=Standing(written.standing),
         )
 
@@ -208,7 +209,7 @@ class _Maker:
     def _class(self, name: str, place: Place) -> None:
         path = self.folder / "adapter.py"
         spot = self.source.at(*place, "class")
-        if not path.is_file():
+        if not self.reading.is_file(path):
             remedy = f"Write the class {name} into {self.reading.name(path)}."
             self.reading.error(spot, "the agency has no adapter.py", remedy)
             return

@@ -56,7 +56,7 @@ def drafts(reading: Reading) -> Drafts:
     folder = reading.root / "policies"
     good: dict[AgreementId, Draft] = {}
     broken = 0
-    names = sorted(folder.glob("*.yaml"))
+    names = [each for each in reading.inside(folder) if each.suffix == ".yaml"]
     for path in (each for each in names if not each.name.endswith(DECISIONS)):
         draft = _draft(reading, path)
         if draft is None:
@@ -65,11 +65,11 @@ def drafts(reading: Reading) -> Drafts:
             good[draft.name] = draft
     for path in (each for each in names if each.name.endswith(DECISIONS)):
         stem = path.name.removesuffix(DECISIONS)
-        if not path.with_name(f"{stem}.yaml").is_file():
+        if not reading.is_file(path.with_name(f"{stem}.yaml")):
             known = (each.stem for each in names if not each.name.endswith(DECISIONS))
             remedy = f"{near(stem, known)}Name the file after its agreement, or remove it."
             reading.error(Spot(reading.name(path), 1), f'there is no agreement "{stem}"', remedy)
-    for path in sorted(folder.glob("*.yml")):
+    for path in (each for each in reading.inside(folder) if each.suffix == ".yml"):
         reading.error(Spot(reading.name(path), 1), "a .yml file is not read", "Rename it to .yaml, or remove it.")
     return Drafts(good, broken)
 
@@ -77,7 +77,7 @@ def drafts(reading: Reading) -> Drafts:
 def _draft(reading: Reading, path: Path) -> Draft | None:
     read = manifest(reading, path, manifests.Agreement)
     tests_path = path.with_name(path.name.removesuffix(".yaml") + DECISIONS)
-    tests = manifest(reading, tests_path, manifests.Decisions) if tests_path.is_file() else None
+    tests = manifest(reading, tests_path, manifests.Decisions) if reading.is_file(tests_path) else None
     if read is None:
         return None
     written, source = read

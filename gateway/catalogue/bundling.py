@@ -4,6 +4,7 @@ A ``$ref`` is ``#``, ``#/$defs/Name``, or a relative path to a file under ``sche
 In the bundle every reference is ``#`` or ``#/$defs/…``, so that ``core.shape`` takes it; nothing is ever fetched.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -100,12 +101,12 @@ class Schemas:
             return Target(path, definition)
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name) or name.startswith(("/", "\\")):
             raise ValueError("leads out of this catalogue; nothing is ever fetched")
-        file = Path(path.parent, name).resolve()
-        if not file.is_relative_to(self.folder.resolve()):
+        file = Path(os.path.normpath(path.parent / name))
+        if not file.is_relative_to(self.folder):
             raise ValueError("leads out of schemas/")
-        if not file.is_file():
+        if not self.reading.is_file(file):
             raise ValueError("leads to a file that does not exist")
-        return Target(self.folder / file.relative_to(self.folder.resolve()), definition)
+        return Target(file, definition)
 
     def _meta(self, path: Path, source: Source) -> None:
         """Against the meta-schema, with every reference taken out: those have been followed already."""

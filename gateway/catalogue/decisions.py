@@ -91,7 +91,7 @@ def hold(shelf: Shelf, bench: Bench, draft: Draft, clouded: frozenset[tuple[str,
     and nothing at all where it is None.
     """
     if draft.tests_source is None:
-        if not draft.tests_path.is_file():
+        if not shelf.reading.is_file(draft.tests_path):
             remedy = "Run gateway check --write, and read what it adds."
             shelf.reading.warning(draft.source.at("agreement"), "the agreement has no decision tests", remedy)
         return

@@ -45,7 +45,8 @@ class KeyFiles:
 
     def hold_strays(self) -> None:
         """Report what lies in agencies/ and is no key file: a single JWK, which is mostly a private one."""
-        for path in sorted((self.reading.keys / "agencies").glob("*.jwk.json")):
+        inside = self.reading.inside(self.reading.keys / "agencies")
+        for path in (each for each in inside if each.name.endswith(".jwk.json")):
             source = self.reading.json(path)
             if source is None:
                 continue
@@ -64,10 +65,10 @@ class KeyFiles:
         folder = self.reading.keys / "agencies"
         path = folder / f"{name}.jwks.json"
         if name not in self._read:
-            if not folder.is_dir():
+            if not self.reading.is_folder(folder):
                 self._report_absent()
                 return None
-            if not path.is_file():
+            if not self.reading.is_file(path):
                 remedy = f"Put the public keys into {self.reading.name(path)}, or correct the name."
                 self.reading.error(spot, f'the key file "{name}" is missing', remedy)
                 return None
@@ -79,7 +80,11 @@ class KeyFiles:
         if not self._absent:
             self._absent = True
             folder = self.reading.keys
-            message = "the keys folder has no agencies/" if folder.is_dir() else "the keys folder does not exist"
+            message = (
+                "the keys folder has no agencies/"
+                if self.reading.is_folder(folder)
+                else "the keys folder does not exist"
+            )
             remedy = "Set GATEWAY_KEYS to the folder whose agencies/ holds the public keys that agency.yaml files name."
             self.reading.error(Spot(self.reading.name(folder), 1), message, remedy)
 

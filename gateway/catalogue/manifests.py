@@ -119,6 +119,11 @@ class System(Manifest):
         default=[], description="The scopes that its tokens may carry.", examples=[["population:read"]]
     )
     keys: Keys = Field(description="A JWKS in the keys folder's agencies/, by name, or an https address of one.")
+    certificate_bound: bool = Field(
+        default=False,
+        description="Its tokens are bound to the client certificate with which they were got (RFC 8705).",
+        examples=["true"],
+    )
     standing: Literal["active", "suspended", "revoked"] = Field(
         default="active", description="revoked also ends every token at once.", examples=["active"]
     )

@@ -174,7 +174,7 @@ def _homed(schema: Any, name: str) -> Any:
 _PROBLEM = {
     "type": "object",
     "description": "RFC 9457.",
-    "required": ["type", "title", "status", "detail", "code", "exchange", "remedy"],
+    "required": ["type", "title", "status", "detail", "code", "exchange", "trace", "remedy"],
     "properties": {
         "type": {"type": "string", "format": "uri"},
         "title": {"type": "string"},
@@ -182,6 +182,7 @@ _PROBLEM = {
         "detail": {"type": "string"},
         "code": {"enum": sorted(TABLE)},
         "exchange": {"type": "string"},
+        "trace": {"type": "string"},
         "remedy": {"type": "string"},
         "retry_after": {"type": "integer"},
         "errors": {

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,10 +14,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from gateway.catalogue.files import Files, Unread
 from gateway.core.shape import Malformed, parse
-
-MAX_FILE_BYTES = 1024 * 1024
-"""More than any manifest, schema, example or key file needs."""
 
 Place = tuple[str | int, ...]
 """The way to a value inside a file: names of members and numbers of items."""
@@ -70,15 +68,48 @@ class Source:
         return f"line {first}" if last <= first else f"lines {first} to {last}"
 
 
+class Known(NamedTuple):
+    """What a file's bytes were found to say, and what was found wrong with them."""
+
+    file: str
+    raw: bytes
+    source: Source | None
+    findings: tuple[Finding, ...]
+
+
 @dataclass(slots=True)
 class Reading:
     """One run over the declared files: what was read, and what was found wrong."""
 
-    root: Path
-    keys: Path
+    files: Files
+    known: dict[str, Known] = field(default_factory=dict)
+    """By label, of earlier runs: bytes that stayed are not parsed again."""
     findings: list[Finding] = field(default_factory=list)
-    files: dict[str, bytes] = field(default_factory=dict)
+    used: dict[str, bytes] = field(default_factory=dict)
     """What the digest covers, by a name that is the same wherever the folders lie."""
+    root: Path = field(init=False)
+    keys: Path = field(init=False)
+    _inside: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.root, self.keys = self.files.root, self.files.keys
+        for label in {*self.files.contents, *self.files.folders}:
+            self._inside.setdefault(label.rpartition("/")[0], []).append(label)
+        for label, held in self.files.contents.items():
+            if isinstance(held, Unread) and held.folder and label != "keys/secrets":
+                self.error(Spot(self.name(self.files.path(label)), 1), held.message, held.remedy)
+
+    def is_file(self, path: Path) -> bool:
+        """Whether there is such a file."""
+        return self.files.label(path) in self.files.contents
+
+    def is_folder(self, path: Path) -> bool:
+        """Whether there is such a folder."""
+        return self.files.label(path) in self.files.folders
+
+    def inside(self, folder: Path) -> list[Path]:
+        """Files and folders in a folder, sorted."""
+        return sorted(self.files.path(label) for label in self._inside.get(self.files.label(folder), ()))
 
     def errors(self) -> int:
         """How many mistakes were reported so far."""
@@ -94,30 +125,18 @@ class Reading:
 
     def name(self, path: Path) -> str:
         """How findings call the file."""
-        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
-
-    def digest(self) -> str:
-        """SHA-256 in hex over name, NUL, length (eight bytes, big-endian) and bytes of each file, sorted by name."""
-        seal = hashlib.sha256()
-        for name, raw in sorted(self.files.items()):
-            seal.update(name.encode() + b"\0" + len(raw).to_bytes(8) + raw)
-        return seal.hexdigest()
+        text, folder = str(path), f"{self.root}/"
+        return text.removeprefix(folder)
 
     def text(self, path: Path) -> str | None:
         """The file's text, or None after reporting why there is none."""
         spot = Spot(self.name(path), 1)
-        try:
-            with path.open("rb") as file:
-                raw = file.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            self.error(spot, f"cannot be read: {error.strerror}", "Let the gateway read it, or remove it.")
+        label = self.files.label(path)
+        raw = self.files.contents.get(label, Unread("is missing", "Write it, or take out what asks for it."))
+        if isinstance(raw, Unread):
+            self.error(spot, raw.message, raw.remedy)
             return None
-        if len(raw) > MAX_FILE_BYTES:
-            self.error(spot, f"is larger than {MAX_FILE_BYTES} bytes", "Make it smaller or split it.")
-            return None
-        inside_keys = path.is_relative_to(self.keys)
-        label = f"keys/{path.relative_to(self.keys).as_posix()}" if inside_keys else self.name(path)
-        self.files[label] = raw
+        self.used[label] = raw
         try:
             return raw.decode()
         except UnicodeDecodeError as error:
@@ -127,57 +146,79 @@ class Reading:
 
     def yaml(self, path: Path) -> Source | None:
         """A YAML 1.2 file, or None after reporting why there is none."""
-        text = self.text(path)
-        if text is None:
-            return None
-        spot = Spot(self.name(path), 1)
-        try:
-            node = composed(text)
-            if node is None:
-                self.error(spot, "is empty", "Describe something in it, or remove it.")
-                return None
-            tree = _Tree(self, spot.file)
-            value = tree.value(node, ())
-            if tree.anchors:
-                return None
-        except MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            self.error(Spot(spot.file, line), f"is no YAML: {error.problem}", "Correct the line or the one above it.")
-            return None
-        except (YAMLError, RecursionError) as error:
-            self.error(spot, f"is no YAML: {type(error).__name__}", "Write plain YAML with few levels.")
-            return None
-        return Source(spot.file, value, tree.lines, tree.sound, tree.ends)
+        return self._once(path, _yaml)
 
     def json(self, path: Path) -> Source | None:
         """A JSON file under the gateway's own rules for bodies, or None after reporting why there is none."""
+        return self._once(path, _json)
+
+    def _once(self, path: Path, parsed: "Callable[[Reading, Spot, str], Source | None]") -> Source | None:
         text = self.text(path)
         if text is None:
             return None
-        spot = Spot(self.name(path), 1)
-        try:
-            orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            line = min(error.lineno, text.count("\n") + 1)
-            words = error.msg.partition(":")[0]
-            self.error(Spot(spot.file, line), f"is no JSON: {words}", "Correct the line or the one above it.")
-            return None
-        lines, twice = _json_lines(text)
-        for name, line in twice:
-            self.error(Spot(spot.file, line), f'the name "{name}" stands twice', "Keep one of the two.")
-        if twice:
-            return None
-        try:
-            return Source(spot.file, parse(text.encode()), lines, sound=True)
-        except Malformed as error:
-            self.error(spot, f"is no JSON that the gateway takes: {error}", "Write it as the message asks.")
-            return None
+        label, spot = self.files.label(path), Spot(self.name(path), 1)
+        raw, known = self.used[label], self.known.get(label)
+        if known is not None and (known.raw, known.file) == (raw, spot.file):
+            self.findings += known.findings
+            return known.source
+        before = len(self.findings)
+        source = parsed(self, spot, text)
+        self.known[label] = Known(spot.file, raw, source, tuple(self.findings[before:]))
+        return source
 
 
 def composed(text: str) -> Node | None:
     """The nodes of a YAML 1.2 text with their marks. Raises YAMLError."""
     node: Node | None = YAML(typ="safe", pure=True).compose(text)
     return node
+
+
+def digest(used: Mapping[str, bytes]) -> str:
+    """SHA-256 in hex over name, NUL, length (eight bytes, big-endian) and bytes of each file, sorted by name."""
+    seal = hashlib.sha256()
+    for name, raw in sorted(used.items()):
+        seal.update(name.encode() + b"\0" + len(raw).to_bytes(8) + raw)
+    return seal.hexdigest()
+
+
+def _yaml(reading: Reading, spot: Spot, text: str) -> Source | None:
+    try:
+        node = composed(text)
+        if node is None:
+            reading.error(spot, "is empty", "Describe something in it, or remove it.")
+            return None
+        tree = _Tree(reading, spot.file)
+        value = tree.value(node, ())
+        if tree.anchors:
+            return None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        reading.error(Spot(spot.file, line), f"is no YAML: {error.problem}", "Correct the line or the one above it.")
+        return None
+    except (YAMLError, RecursionError) as error:
+        reading.error(spot, f"is no YAML: {type(error).__name__}", "Write plain YAML with few levels.")
+        return None
+    return Source(spot.file, value, tree.lines, tree.sound, tree.ends)
+
+
+def _json(reading: Reading, spot: Spot, text: str) -> Source | None:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        line = min(error.lineno, text.count("\n") + 1)
+        words = error.msg.partition(":")[0]
+        reading.error(Spot(spot.file, line), f"is no JSON: {words}", "Correct the line or the one above it.")
+        return None
+    lines, twice = _json_lines(text)
+    for name, line in twice:
+        reading.error(Spot(spot.file, line), f'the name "{name}" stands twice', "Keep one of the two.")
+    if twice:
+        return None
+    try:
+        return Source(spot.file, parse(text.encode()), lines, sound=True)
+    except Malformed as error:
+        reading.error(spot, f"is no JSON that the gateway takes: {error}", "Write it as the message asks.")
+        return None
 
 
 class _Tree:

@@ -35,18 +35,27 @@ def services(reading: Reading) -> Services:
     folder = reading.root / "schemas"
     schemas = Schemas(reading, folder)
     found = Services(purposes=_purposes(reading, folder / _COMMON / "purposes.yaml"))
-    for path in sorted(folder.glob(f"{_COMMON}/**/*.json")):
+    for path in _shared(reading, folder / _COMMON):
         schemas.sound(path)
-    for domain in sorted(each for each in folder.glob("*") if each.is_dir() and each.name != _COMMON):
-        if (domain / "service.yaml").is_file():
+    for domain in (each for each in reading.inside(folder) if reading.is_folder(each) and each.name != _COMMON):
+        if reading.is_file(domain / "service.yaml"):
             found.broken |= _misplaced(reading, domain / "service.yaml")
             continue
-        for place in sorted(each for each in domain.glob("*") if each.is_dir() and each.name[0] not in "._"):
+        for place in (each for each in reading.inside(domain) if reading.is_folder(each) and each.name[0] != "_"):
             service, names = _service(reading, schemas, place)
             found.broken |= names
             if service is not None:
                 found.good[service.id] = service
     return found
+
+
+def _shared(reading: Reading, folder: Path) -> Iterator[Path]:
+    """Every schema below the folder."""
+    for path in reading.inside(folder):
+        if reading.is_folder(path):
+            yield from _shared(reading, path)
+        elif path.suffix == ".json":
+            yield path
 
 
 def _misplaced(reading: Reading, path: Path) -> set[ServiceId]:
@@ -61,7 +70,7 @@ def _misplaced(reading: Reading, path: Path) -> set[ServiceId]:
 
 
 def _purposes(reading: Reading, path: Path) -> dict[str, str] | None:
-    if not path.is_file():
+    if not reading.is_file(path):
         spot = Spot(reading.name(path), 1)
         reading.error(spot, "the code list of purposes is missing", "Write source, date and purposes into this file.")
         return None
@@ -81,7 +90,7 @@ def _purposes(reading: Reading, path: Path) -> dict[str, str] | None:
 def _service(reading: Reading, schemas: Schemas, place: Path) -> tuple[Service | None, set[ServiceId]]:
     """The service in a folder, if it is whole; and the names under which it was reported already."""
     path, name = place / "service.yaml", ServiceId(f"{place.parent.name}.{place.name}")
-    if not path.is_file():
+    if not reading.is_file(path):
         spot = Spot(reading.name(path), 1)
         reading.error(spot, "the folder has no service.yaml", "Describe the service in it, or remove the folder.")
         return None, {name}
@@ -131,7 +140,7 @@ def _identity(reading: Reading, written: manifests.Service, source: Source, name
 
 def _shape(reading: Reading, schemas: Schemas, place: Path, part: str) -> Shape | None:
     path = place / f"{part}.json"
-    if not path.is_file():
+    if not reading.is_file(path):
         spot = Spot(reading.name(path), 1)
         reading.error(spot, f"the schema of the {part} is missing", "Write a JSON Schema 2020-12 into this file.")
         return None
@@ -154,7 +163,7 @@ def _subjects(reading: Reading, written: manifests.Service, source: Source, shap
 
 def _examples(reading: Reading, place: Path, shapes: dict[str, Shape | None]) -> None:
     verdicts = set()
-    for path in sorted((place / "examples").glob("*")):
+    for path in reading.inside(place / "examples"):
         spot = Spot(reading.name(path), 1)
         name = _EXAMPLE.fullmatch(path.name)
         if name is None:

@@ -16,7 +16,7 @@ def hold(reading: Reading, instance: str, agency: str, by: str, key: Mapping[str
     Whoever signs elsewhere than where the catalogue is has no folder to look into. Raises CannotSign.
     """
     path = reading.root / "adapters" / agency / "agency.yaml"
-    if not path.is_file():
+    if not reading.is_file(path):
         return
     read = manifest(reading, path, manifests.Agency)
     if read is None:
@@ -28,7 +28,7 @@ def hold(reading: Reading, instance: str, agency: str, by: str, key: Mapping[str
         known = f"its signatories are: {', '.join(titles)}" if titles else "it names no signatories"
         raise CannotSign(f'{agency} has no signatory "{by}". {near(by, titles)}In {path} {known}')
     files = {each.keys: source.at("signatories", short, "keys") for short, each in posts.items()}
-    if not all((reading.keys / "agencies" / f"{name}.jwks.json").is_file() for name in files):
+    if not all(reading.is_file(reading.keys / "agencies" / f"{name}.jwks.json") for name in files):
         return
     held = KeyFiles(reading, instance)
     public = [jwk for name, spot in files.items() for jwk in held.keys(name, agency, spot) or ()]

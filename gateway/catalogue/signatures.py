@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from gateway.catalogue.appending import appended
+from gateway.catalogue.files import alone
 from gateway.catalogue.reading import Reading, composed
 from gateway.core.jwk import BadKey, pinned, private_key, public_part, signature, thumbprint, verifying_key
 from gateway.core.shape import Malformed, parse
@@ -89,8 +90,8 @@ def sign_agreement(path: Path, agency: str, by: str, on: date, *, key: Mapping[s
         raise CannotSign(f'the key was not made for the instance "{instance}"')
     if not path.is_file():
         raise CannotSign(f"there is no agreement {path}; name the file, policies/NAME.yaml")
-    reading = Reading(path.parent, path.parent)
-    source = reading.yaml(path)
+    reading = Reading(alone(path))
+    source = reading.yaml(path.absolute())
     if source is None or not source.sound or not isinstance(source.value, dict):
         raise CannotSign(f"{path.name} cannot be read; run gateway check and correct what it names")
     if agency not in _parties(source.value):

@@ -1,7 +1,7 @@
 """Loads everything that people declared into one immutable, digested catalogue, or says all that is wrong with it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,12 +10,11 @@ from gateway.catalogue import agencies, agreements, checks, decisions, services
 from gateway.catalogue.agreements import Draft, Drafts
 from gateway.catalogue.derived import stale
 from gateway.catalogue.endpoints import endpoints
+from gateway.catalogue.files import FOLDERS, Files, read
 from gateway.catalogue.keyfiles import KeyFiles
-from gateway.catalogue.reading import Finding, Reading, Spot
+from gateway.catalogue.reading import Finding, Known, Reading, Spot, digest
 from gateway.catalogue.shelf import Shelf
 from gateway.core.model import AgreementId, Catalogue, SystemId, agency_of, catalogue
-
-FOLDERS = ("schemas", "adapters", "policies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,57 @@ class Loaded:
     findings: tuple[Finding, ...]
     drafts: tuple[Draft, ...]
     """The agreements as they were written, for whoever adds to their files."""
+
+    def errors(self) -> tuple[Finding, ...]:
+        """What keeps it from being a catalogue."""
+        return tuple(each for each in self.findings if each.level == "error")
+
+
+@dataclass(slots=True)
+class Loader:
+    """Makes catalogues of files for one instance, again and again: what it knows of a file's bytes it keeps."""
+
+    instance: str
+    zone: ZoneInfo
+    environment: Mapping[str, str] | None = None
+    """None leaves ``${NAME}`` as it is; otherwise a variable that is not set is an error."""
+    _known: dict[str, Known] = field(default_factory=dict, repr=False)
+
+    def load(self, files: Files, at: datetime) -> Loaded:
+        """The same files at the same time make the same catalogue, whatever was loaded before.
+
+        ``at`` is the time by which agreements count as expired. Raises nothing: every mistake is a finding.
+        """
+        reading = Reading(files, self._known)
+        if not any(each in files.folders for each in FOLDERS):
+            remedy = "Name the catalogue's folder: GATEWAY_CATALOGUE, or --root."
+            reading.error(Spot(".", 1), f"there is no schemas/, adapters/ or policies/ in {reading.root}", remedy)
+            return Loaded(None, tuple(reading.findings), ())
+        loaded = self._loaded(reading, at.astimezone(self.zone).date())
+        for label in self._known.keys() - files.contents.keys():
+            del self._known[label]
+        return loaded
+
+    def _loaded(self, reading: Reading, today: date) -> Loaded:
+        shelf = _shelf(reading, self.instance, today, self.environment)
+        found = agreements.drafts(reading)
+        endpoints(shelf)
+        leading = {draft.name for draft in found.good.values() if checks.agreement(shelf, draft)}
+        who = shelf.agencies
+        whole = catalogue(
+            instance=self.instance,
+            zone=self.zone,
+            digest=digest(reading.used),
+            services=shelf.services.good,
+            agencies={name: declared.agency for name, declared in who.good.items()},
+            agreements={name: agreements.agreement(draft, who.all()) for name, draft in found.good.items()},
+            purposes=shelf.services.purposes or {},
+        )
+        if not found.broken:
+            _decide(shelf, found, leading, whole)
+        findings = ordered(_in_order(reading))
+        sound = not any(each.level == "error" for each in findings)
+        return Loaded(whole if sound else None, findings, tuple(found.good.values()))
 
 
 def load(
@@ -40,35 +90,13 @@ def load(
 ) -> Loaded:
     """Read ``schemas/``, ``adapters/`` and ``policies/`` below ``root``, and the agencies' key files below ``keys``.
 
-    ``at`` is the time by which agreements count as expired. ``environment`` None leaves ``${NAME}`` as it is;
-    otherwise a variable that is not set is an error. ``derived`` also looks at the files that
-    ``scaffold.write`` makes. Raises nothing: every mistake is a finding.
+    ``derived`` also looks at the files that ``scaffold.write`` makes. The rest is as for ``Loader``.
     """
-    reading = Reading(root.resolve(), keys.resolve())
-    if not any((reading.root / each).is_dir() for each in FOLDERS):
-        remedy = "Name the catalogue's folder: GATEWAY_CATALOGUE, or --root."
-        reading.error(Spot(".", 1), f"there is no schemas/, adapters/ or policies/ in {reading.root}", remedy)
-        return Loaded(None, tuple(reading.findings), ())
-    today = at.astimezone(zone).date()
-    shelf = _shelf(reading, instance, today, environment)
-    found = agreements.drafts(reading)
-    endpoints(shelf)
-    leading = {draft.name for draft in found.good.values() if checks.agreement(shelf, draft)}
-    who = shelf.agencies
-    whole = catalogue(
-        instance=instance,
-        zone=zone,
-        digest=reading.digest(),
-        services=shelf.services.good,
-        agencies={name: declared.agency for name, declared in who.good.items()},
-        agreements={name: agreements.agreement(draft, who.all()) for name, draft in found.good.items()},
-        purposes=shelf.services.purposes or {},
-    )
-    if not found.broken:
-        _decide(shelf, found, leading, whole)
-    findings = ordered([*_in_order(reading), *(stale(root) if derived else ())])
-    sound = not any(each.level == "error" for each in findings)
-    return Loaded(whole if sound else None, findings, tuple(found.good.values()))
+    loaded = Loader(instance, zone, environment).load(read(root, keys), at)
+    found = stale(root) if derived else ()
+    if not found:
+        return loaded
+    return replace(loaded, catalogue=None, findings=ordered([*loaded.findings, *found]))
 
 
 def _shelf(reading: Reading, instance: str, today: date, environment: Mapping[str, str] | None) -> Shelf:

@@ -95,19 +95,22 @@ class GatewayClient:
         client_id: str,
         key: Mapping[str, Any] | str | Path,
         ca_file: str | Path | None = None,
+        certificate: str | Path | None = None,
         plain_http: bool = False,
         pace: Pace | None = None,
     ) -> None:
         """``key`` is the system's private JWK (ES256 or EdDSA), or the path of its file.
 
-        ``ca_file`` holds the certificates to trust instead of the machine's own. ``plain_http`` allows an
-        unencrypted address that is not on this machine, for a network that is protected by other means.
+        ``ca_file`` holds the certificates to trust instead of the machine's own. ``certificate`` is a file with a
+        client certificate and its private key (PEM), for a system whose tokens are bound to it; it is read once.
+        ``plain_http`` allows an unencrypted address that is not on this machine, for a network that is protected by
+        other means.
         Raises ValueError where any of them cannot be used.
         """
         self._url = _address(url, plain_http=plain_http)
         self._client_id = client_id
         self._pace = pace or Pace()
-        self._wire = Wire(self._url, _trust(ca_file))
+        self._wire = Wire(self._url, _tls(self._url, ca_file, certificate))
         self._tokens = Tokens(Signer(client_id, key), self._wire, self._pace)
 
     def __repr__(self) -> str:
@@ -239,11 +242,26 @@ def _address(url: str, *, plain_http: bool) -> str:
     return url.rstrip("/")
 
 
-def _trust(ca_file: str | Path | None) -> ssl.SSLContext | None:
+def _tls(url: str, ca_file: str | Path | None, certificate: str | Path | None) -> ssl.SSLContext | None:
+    if ca_file is None and certificate is None:
+        return None
     try:
-        return ssl.create_default_context(cafile=ca_file) if ca_file else None
+        context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
         raise ValueError(f"The ca_file {ca_file} cannot be used: {error.strerror or error}.") from error
+    if certificate is None:
+        return context
+    if not url.startswith("https:"):
+        raise ValueError(f"{url} is not encrypted, so that the certificate cannot be shown there: use https.")
+    try:
+        # An empty password: a key that needs one is an error here, not a question at a terminal.
+        context.load_cert_chain(certificate, password="")
+    except OSError as error:
+        raise ValueError(
+            f"The certificate {certificate} cannot be used: {error.strerror or error}. The file must hold a client "
+            "certificate and its private key, in PEM and without a passphrase."
+        ) from error
+    return context
 
 
 def _here(host: str) -> bool:

@@ -40,6 +40,8 @@ class Problem:
     type: str = "about:blank"
     """The page of the docs that explains the code."""
     exchange: str | None = None
+    trace: str | None = None
+    """The id of the trace (W3C Trace Context) that the call belonged to."""
     errors: tuple[ShapeFault, ...] = ()
     retry_after: float | None = None
     contact: Contact | None = None
@@ -55,6 +57,7 @@ class Refused(GatewayError):
         self.title = problem.title
         self.detail = problem.detail
         self.exchange = problem.exchange
+        self.trace = problem.trace
         self.errors = problem.errors
         self.retry_after = problem.retry_after
         self.contact = problem.contact
@@ -201,6 +204,7 @@ def _problem(reply: Reply, members: Mapping[str, Any], code: str) -> Problem:
         detail=_text(members, "detail") or _text(members, "error_description") or "",
         type=_text(members, "type") or "about:blank",
         exchange=_text(members, "exchange") or reply.headers.get("Exchange-Id"),
+        trace=_text(members, "trace"),
         errors=tuple(
             ShapeFault(_text(fault, "pointer") or "", _text(fault, "detail") or "")
             for fault in (errors[:_MOST_FAULTS] if isinstance(errors, list) else ())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.catalogue import signatories, signatures
+from gateway.catalogue import files, signatories, signatures
 from gateway.catalogue.reading import Reading
 from gateway.catalogue.signatures import CannotSign
 from gateway.commands.terminal import Root, fail, read_settings
@@ -34,7 +34,7 @@ def sign(
         fail(f"not signed: {day} lies in the future; a signature names the day on which it is made, or an earlier one.")
     private = _private(key)
     try:
-        signatories.hold(Reading(chosen.catalogue, chosen.keys), chosen.instance, agency, by, private)
+        signatories.hold(Reading(files.read(chosen.catalogue, chosen.keys)), chosen.instance, agency, by, private)
         signatures.sign_agreement(path, agency, by, day, key=private, instance=chosen.instance)
     except CannotSign as error:
         fail(f"not signed: {error}")

@@ -42,7 +42,7 @@ class Step(StrEnum):
     REPEATED = "repeated"
     """How often a system was refused within a minute, beyond what is written one by one."""
     ADMINISTERED = "administered"
-    """A start, a stop, a catalogue taken into use."""
+    """A start, a stop, a catalogue taken into use, an operator's order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class Particulars:
     """What may have to be forgotten."""
 
     user: str | None = None
+    """Whom the consumer named; or who gave an order to the gateway itself."""
     person: Mapping[str, str | None] | None = None
     case: str | None = None
     key: str | None = None
@@ -69,6 +70,8 @@ class Particulars:
     more_subjects: int = 0
     said: Mapping[str, str] | None = None
     """Names that the caller gave and the catalogue does not know."""
+    reason: str | None = None
+    """Typed by a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ def _beside(particulars: Particulars, salts: Mapping[str, str]) -> bytes:
         "subjects": particulars.subjects or None,
         "more_subjects": particulars.more_subjects or None,
         "said": particulars.said,
+        "reason": particulars.reason,
     }
     return orjson.dumps({name: value for name, value in kept.items() if value is not None})
 

@@ -9,6 +9,7 @@ clocks of agencies, and of nodes, differ a little.
 
 import base64
 import binascii
+import hmac
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.core.jwk import ALGORITHMS
-from gateway.core.model import Person, SystemId
+from gateway.core.model import Person, System, SystemId
 from gateway.core.refusal import Refusal
 from gateway.core.shape import Malformed, parse
 
@@ -33,6 +34,8 @@ MAX_TEXT = 256
 """Characters of a ``sub``, ``kid`` and other claims that are kept."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
+_BY_CERTIFICATE = "x5t#S256"
+_DIGEST = re.compile(r"[A-Za-z0-9_-]{43}")
 # Each would let the token choose the key, or the way it is read (RFC 8725, sections 3.5 and 3.10; RFC 7797).
 _REFUSED_HEADERS = ("crit", "jwk", "jku", "x5u", "x5c", "b64")
 
@@ -74,6 +77,8 @@ class Proof:
     scopes: frozenset[str]
     client_key: str | None
     """RFC 7638 thumbprint of the key by which the client got it; None for other issuers' tokens."""
+    certificate: str | None
+    """``x5t#S256`` of the only client certificate with which it may be used (RFC 8705); None: it is not bound."""
     issuer: str
     kid: str
     exp: float
@@ -156,7 +161,33 @@ def access_token(jws: Jws, *, issuer: str, audience: str, own: bool, now: float)
     if not isinstance(scope, str):
         raise _invalid(use, "has a scope that is no text")
     client_key = _text(use, claims, "client_key") if own else None
-    return Proof(SystemId(client), frozenset(scope.split()), client_key, issuer, jws.kid, exp)
+    bound_to = _confirmation(use, claims)
+    return Proof(SystemId(client), frozenset(scope.split()), client_key, bound_to, issuer, jws.kid, exp)
+
+
+def confirmation(certificate: str) -> Mapping[str, str]:
+    """The claim ``cnf`` that binds a token to that client certificate (RFC 8705, section 3.1)."""
+    return {_BY_CERTIFICATE: certificate}
+
+
+def hold_binding(proof: Proof, system: System, certificate: str | None) -> None:
+    """Let a token pass that is used with the certificate it is bound to, or is bound to none and need not be.
+
+    ``certificate`` is the one that was shown with this request. Raises Refusal ``identity.invalid``: a token got anew
+    cures it, nothing was revoked.
+    """
+    if proof.certificate is None:
+        if system.certificate_bound:
+            raise _invalid(
+                Use.ACCESS,
+                f"is bound to no client certificate, and those of {system.id} must be: get one over a connection that "
+                "shows its certificate, and use it over such a one",
+            )
+        return
+    if certificate is None:
+        raise _invalid(Use.ACCESS, "is bound to a client certificate, and none was shown with this request")
+    if not hmac.compare_digest(proof.certificate, certificate):
+        raise _invalid(Use.ACCESS, "is bound to another client certificate than the one shown with this request")
 
 
 def client_assertion(jws: Jws, *, audiences: Sequence[str], now: float) -> Assertion:
@@ -173,6 +204,8 @@ def user_assertion(jws: Jws, *, issuer: str, audience: str, now: float) -> tuple
     use, claims = jws.use, jws.claims
     _issued(use, claims, issuer, (audience,))
     exp = _timely(use, claims, now, FOREIGN_LIFE)
+    if "cnf" in claims:
+        raise _invalid(use, "is bound to a key by its cnf, which is not taken here")
     post, unit, level = (_text(use, claims, name) if name in claims else None for name in ("post", "unit", "level"))
     return Person(issuer, _text(use, claims, "sub"), post, unit, level), exp
 
@@ -230,6 +263,17 @@ def _text(use: Use, claims: Mapping[str, object], name: str, limit: int = MAX_TE
     if not isinstance(value, str) or not 0 < len(value) <= limit or not value.isprintable():
         raise _invalid(use, f"has no claim {name} that is a text of at most {limit} printable characters")
     return value
+
+
+def _confirmation(use: Use, claims: Mapping[str, object]) -> str | None:
+    """The certificate that a token is bound to. A binding that cannot be checked is refused, not passed over."""
+    if "cnf" not in claims:
+        return None
+    cnf = claims["cnf"]
+    digest = cnf.get(_BY_CERTIFICATE) if isinstance(cnf, dict) and len(cnf) == 1 else None
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise _invalid(use, f"is bound by a cnf that is not taken; it must be {_BY_CERTIFICATE} of a certificate alone")
+    return digest
 
 
 def _instant(use: Use, claims: Mapping[str, object], name: str) -> float:

@@ -1,4 +1,4 @@
-"""How often: a token bucket for a rate, and the arithmetic of a day's quota."""
+"""How often, and how many at once: a rate's token bucket, the arithmetic of a day's quota, shares of places."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -39,3 +39,12 @@ def seconds_to_midnight(at: datetime, zone: tzinfo) -> float:
     tomorrow = at.astimezone(zone).date() + timedelta(days=1)
     # through UTC: between two times of one zone Python subtracts what the clocks on the wall show
     return (datetime.combine(tomorrow, time(), zone).astimezone(UTC) - at.astimezone(UTC)).total_seconds()
+
+
+def has_turn(own: int, free: int, *, alone: bool) -> bool:
+    """Whether a consumer that holds ``own`` places gets one of the ``free`` ones.
+
+    Unless it is alone it may hold no more than it leaves free: whoever comes next finds a place, and each of n that
+    want more than there is gets a share of 1 / (n + 1). (Choudhury and Hahne's dynamic threshold, with factor 1.)
+    """
+    return free > 0 and (alone or own < free)

@@ -138,6 +138,8 @@ class System:
     """RFC 7638 thumbprints of ``keys``."""
     keys_url: str | None
     """An https address of a JWKS."""
+    certificate_bound: bool
+    """Its tokens are bound to the client certificate with which they were got (RFC 8705)."""
     standing: Standing
 
 

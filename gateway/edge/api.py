@@ -2,34 +2,37 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 
 import orjson
 import structlog
 from aiohttp import web
 
 from gateway.catalogue import openapi, refusal_page
+from gateway.core.exchange import trace
 from gateway.core.identity import single
 from gateway.core.model import Catalogue, SystemId
 from gateway.core.refusal import Refusal
 from gateway.edge import problem
 from gateway.edge.body import dismiss, expect_nothing
 from gateway.edge.evidence import new_id
-from gateway.edge.exchange import Exchanges
+from gateway.edge.exchange import ADDRESS, Exchanges
 from gateway.edge.identity import Identity
+from gateway.edge.peer import Peers
 from gateway.edge.tally import Tally
 from gateway.edge.telemetry import place
 
 log = structlog.get_logger()
 
 REFUSALS = "/docs/refusals"
-EXCHANGE = "/v1/exchange/{agency}/{service}"
+MAX_TEXTS = 256
+"""Systems for which a text is kept."""
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def routes(
-    exchanges: Exchanges, identity: Identity, catalogue: Callable[[], Catalogue], issuer: str
+    exchanges: Exchanges, identity: Identity, peers: Peers, catalogue: Callable[[], Catalogue], issuer: str
 ) -> tuple[web.RouteDef, ...]:
     """What the public listener serves; anything else is 404 or 405, as a problem document too."""
     told = partial(_refusing, tally=exchanges.tally, catalogue=catalogue, issuer=issuer)
@@ -49,54 +52,89 @@ def routes(
         raise Refusal("request.method", f"Exchanges are called with POST, not {request.method}.")
 
     return (
-        web.post(EXCHANGE, exchanges.answer, expect_handler=expect_nothing),
-        web.route("*", EXCHANGE, told(wrong_method), expect_handler=expect_nothing),
-        web.get("/v1/catalogue", told(_known(openapi.listing, identity, catalogue))),
-        web.get("/openapi.json", told(_known(partial(openapi.document, issuer=issuer), identity, catalogue))),
-        web.get(REFUSALS, told(refusals)),
+        web.post(ADDRESS, exchanges.answer, expect_handler=expect_nothing),
+        web.route("*", ADDRESS, told(wrong_method), expect_handler=expect_nothing),
+        web.get(
+            "/v1/catalogue", told(_known(openapi.listing, identity, peers, catalogue)), expect_handler=expect_nothing
+        ),
+        web.get(
+            "/openapi.json",
+            told(_known(partial(openapi.document, issuer=issuer), identity, peers, catalogue)),
+            expect_handler=expect_nothing,
+        ),
+        web.get(REFUSALS, told(refusals), expect_handler=expect_nothing),
         web.route("*", "/{rest:.*}", told(unknown), expect_handler=expect_nothing),
     )
 
 
+class _Texts:
+    """What systems see of one catalogue, each written once; nothing of an earlier one is kept."""
+
+    def __init__(self, show: Callable[[Catalogue, SystemId], object]) -> None:
+        self._show = show
+        self._catalogue: Catalogue | None = None
+        self._texts: dict[SystemId, bytes] = {}
+
+    def of(self, now: Catalogue, consumer: SystemId) -> bytes:
+        if now is not self._catalogue or len(self._texts) >= MAX_TEXTS:
+            self._catalogue, self._texts = now, {}
+        if consumer not in self._texts:
+            self._texts[consumer] = orjson.dumps(self._show(now, consumer))
+        return self._texts[consumer]
+
+
 def _known(
-    show: Callable[[Catalogue, SystemId], object], identity: Identity, catalogue: Callable[[], Catalogue]
+    show: Callable[[Catalogue, SystemId], object], identity: Identity, peers: Peers, catalogue: Callable[[], Catalogue]
 ) -> Handler:
     """What a system that shows its token sees of the catalogue."""
-
-    @lru_cache(maxsize=256)
-    def written(now: Catalogue, consumer: SystemId) -> bytes:
-        return orjson.dumps(show(now, consumer))
+    texts = _Texts(show)
 
     async def shown(request: web.Request) -> web.Response:
         now = catalogue()
         authorization = single(request.headers.getall("Authorization", ()), "Authorization")
-        caller = await identity.caller(authorization, now, datetime.now(UTC).timestamp())
+        certificate = peers.of(request).certificate
+        caller = await identity.caller(authorization, certificate, now, datetime.now(UTC).timestamp())
         headers = {"Cache-Control": "private, no-store"}
-        return web.Response(body=written(now, caller.system), content_type="application/json", headers=headers)
+        return web.Response(body=texts.of(now, caller.system), content_type="application/json", headers=headers)
 
     return shown
 
 
-def _refusing(handler: Handler, tally: Tally, catalogue: Callable[[], Catalogue], issuer: str) -> Handler:
-    """The handler, its refusals as problem documents, counted."""
+def refusing(tally: Tally, catalogue: Callable[[], Catalogue], issuer: str) -> Callable[..., web.Response]:
+    """Makes the answer to what is refused before or beside exchanges; it is counted."""
 
-    def refused(refusal: Refusal) -> web.Response:
-        exchange = new_id()
+    def refused(refusal: Refusal, exchange: str = "", trace: str = "") -> web.Response:
+        exchange = exchange or new_id()
+        trace = trace or exchange.replace("-", "")
         tally.refused(refusal.code)
-        answer = problem.response(refusal, problem.document(refusal, exchange, catalogue(), issuer + REFUSALS))
+        answer = problem.response(refusal, problem.document(refusal, exchange, trace, catalogue(), issuer + REFUSALS))
         answer.headers["Exchange-Id"] = exchange
         return answer
+
+    return refused
+
+
+def _refusing(handler: Handler, tally: Tally, catalogue: Callable[[], Catalogue], issuer: str) -> Handler:
+    """The handler, its refusals as problem documents, counted."""
+    refused = refusing(tally, catalogue, issuer)
 
     async def answered(request: web.Request) -> web.Response:
         try:
             answer = await handler(request)
         except Refusal as refusal:
-            answer = refused(refusal)
+            answer = refused(refusal, **_ids(request))
         except Exception as error:  # noqa: BLE001 - whatever breaks, the caller gets a problem document
-            log.error("broken", **place(error))  # noqa: TRY400 - a traceback quotes values
-            answer = refused(Refusal("gateway.broken", "The gateway failed to work on the call."))
+            ids = _ids(request)
+            log.error("broken", **ids, **place(error))  # noqa: TRY400 - a traceback quotes values
+            answer = refused(Refusal("gateway.broken", "The gateway failed to work on the call."), **ids)
         if not request.content.is_eof():
             await dismiss(request, answer)
         return answer
 
     return answered
+
+
+def _ids(request: web.Request) -> dict[str, str]:
+    """What is said of a request that is no exchange, and is refused."""
+    exchange = new_id()
+    return {"exchange": exchange, "trace": trace(request.headers.get("traceparent")) or exchange.replace("-", "")}

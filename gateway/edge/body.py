@@ -21,8 +21,10 @@ _BROKEN = (TransferEncodingError, web.RequestPayloadError, ConnectionError)
 """What reading raises where a body was framed wrongly, or its sender went away."""
 
 
-async def expect_nothing(_: web.Request) -> None:
+async def expect_nothing(request: web.Request) -> None:
     """Leave ``Expect: 100-continue`` unanswered until the body is wanted (RFC 9110, section 10.1.1)."""
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
 
 
 async def read(request: web.Request, limit: int) -> bytes:

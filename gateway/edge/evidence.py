@@ -24,6 +24,7 @@ from gateway.core.exchange import Head
 from gateway.core.minimise import parts
 from gateway.core.model import AgencyId, Agreement, Catalogue, Grant, Person, Pointer, ServiceId, SystemId
 from gateway.edge.peer import Peer
+from gateway.edge.tracing import Span, trace_of
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class Trail:
     begun: float
     """The same on a steady clock."""
     peer: Peer
-    traceparent: str
+    span: Span
     period_key: bytes
     provider: AgencyId | None = None
     service: ServiceId | None = None
@@ -59,6 +60,16 @@ class Trail:
     """Of an answer that breaks its schema and is reported: what may leave."""
     first: str | None = None
     """The exchange whose stored answer is given again."""
+
+    @property
+    def trace(self) -> str:
+        """The id of the trace that it belongs to."""
+        return trace_of(self.span.traceparent)
+
+    @property
+    def ids(self) -> Mapping[str, str]:
+        """What every log line about it says."""
+        return {"exchange": self.exchange, "trace": self.trace}
 
     def note_subjects(self, pointers: tuple[Pointer, ...], value: Any) -> None:
         """Note the persons that a body is about."""
@@ -142,6 +153,13 @@ def _shown(person: Person) -> Mapping[str, str | None]:
 def administered(catalogue: Catalogue, what: str, **facts: str | int | None) -> Draft:
     """The entry of something that was done to the gateway itself."""
     return _aside(Step.ADMINISTERED, catalogue, what=what, catalogue=catalogue.digest, **facts)
+
+
+def ordered(instance: str, what: str, who: str, reason: str, **facts: str) -> Draft:
+    """The entry of an operator's order; who gave it and why may have to be forgotten."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    known = {"step": Step.ADMINISTERED, "instance": instance, "at": at, "what": what, **facts}
+    return draft(known, Bodies(), Particulars(user=who, reason=reason), random_bytes(SALTS_BYTES))
 
 
 def unsettled(catalogue: Catalogue, system: str, exchange: str) -> Draft:

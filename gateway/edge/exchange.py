@@ -19,7 +19,7 @@ from aiohttp import web
 from gateway.core import policy
 from gateway.core.breaker import FIRST_REST
 from gateway.core.entry import Stamp, Step
-from gateway.core.exchange import MAX_WORDED, Head, address, once, read_head, shaped, trace
+from gateway.core.exchange import MAX_WORDED, Head, address, once, read_head, shaped
 from gateway.core.identity import Caller, single
 from gateway.core.minimise import cut_of, minimise
 from gateway.core.model import (
@@ -40,9 +40,11 @@ from gateway.edge.limits import Limits
 from gateway.edge.peer import Peers
 from gateway.edge.providers import Providers
 from gateway.edge.tally import Tally
-from gateway.edge.telemetry import UNKNOWN, Meters, place
+from gateway.edge.telemetry import UNKNOWN, Meters, exemplar, place
+from gateway.edge.tracing import JOURNAL, PROVIDER, Tracer
 from gateway.protocols.protocol import Answer, Call, ProviderFault
 
+ADDRESS = "/v1/exchange/{agency}/{service}"
 SHARES = 4
 """One consumer has at most this part of the gateway's places."""
 log = structlog.get_logger()
@@ -88,6 +90,7 @@ class Parts:
     """The address of the page on refusals."""
     max_in_progress: int
     peers: Peers
+    tracer: Tracer
 
 
 class Exchanges:
@@ -114,7 +117,7 @@ class Exchanges:
         except Refusal as refusal:
             released = await self._refused(trail, refusal)
         except Exception as error:  # noqa: BLE001 - whatever breaks: the caller gets an answer, the journal an entry
-            log.error("broken", exchange=trail.exchange, **place(error))  # noqa: TRY400 - a traceback quotes values
+            log.error("broken", **trail.ids, **place(error))  # noqa: TRY400 - a traceback quotes values
             released = await self._refused(trail, Refusal("gateway.broken", "The gateway failed to work on the call."))
         except asyncio.CancelledError:  # the process stops: what was asked of a provider is not forgotten
             if trail.called and trail.stamp is None:
@@ -133,17 +136,13 @@ class Exchanges:
 
     def _begin(self, request: web.Request) -> Trail:
         exchange = new_id()
-        plain = exchange.replace("-", "")
-        theirs = request.headers.get("traceparent")
-        followed = trace(theirs)
-        flags = theirs[53:55] if theirs and followed else "00"
         return Trail(
             exchange=exchange,
             catalogue=self._parts.catalogue(),
             at=datetime.now(UTC),
             begun=time.monotonic(),
             peer=self._parts.peers.of(request),
-            traceparent=f"00-{followed or plain}-{plain[-16:]}-{flags}",
+            span=self._parts.tracer.begin(ADDRESS, request.headers.get("traceparent"), exchange),
             period_key=self._parts.period_key(),
         )
 
@@ -174,7 +173,7 @@ class Exchanges:
         """The system by its token, and the person where one is asserted: a proven system answers for a forged one."""
         now, identity = trail.at.timestamp(), self._parts.identity
         authorization = single(request.headers.getall("Authorization", ()), "Authorization")
-        caller = await identity.caller(authorization, trail.catalogue, now)
+        caller = await identity.caller(authorization, trail.peer.certificate, trail.catalogue, now)
         if self.shares[caller.system] >= self._share:
             raise Refusal("gateway.overloaded", "Too many exchanges of your system are worked on now.", retry_after=1)
         trail.consumer = caller.system
@@ -210,12 +209,20 @@ class Exchanges:
         except ProviderFault as fault:
             raise refusal_of(fault, trail) from fault
         released = cut(trail, answer.value)
-        trail.stamp = await self._parts.journal.append(trail.draft(Step.ANSWERED, status=200, released=released))
+        with trail.span.part(JOURNAL, step=Step.ANSWERED):
+            trail.stamp = await self._parts.journal.append(trail.draft(Step.ANSWERED, status=200, released=released))
         return Released(200, released)
 
     async def call(self, trail: Trail, ask: Asked, *, key: str | None) -> Answer:
         """Ask the provider and hold its answer against the schema. Raises ProviderFault."""
         trail.called = True
+        with trail.span.part(PROVIDER, provider=ask.endpoint.provider, service=ask.service.id) as traceparent:
+            answer = await self._ask(trail, ask, key, traceparent)
+        self.hold_answer(trail, ask, answer.value)
+        trail.note_subjects(ask.service.response_subjects, answer.value)
+        return answer
+
+    async def _ask(self, trail: Trail, ask: Asked, key: str | None, traceparent: str) -> Answer:
         begun = time.monotonic()
         call = Call(
             exchange=trail.exchange,
@@ -226,7 +233,7 @@ class Exchanges:
             value=ask.value,
             raw=ask.raw,
             idempotency_key=key,
-            traceparent=trail.traceparent,
+            traceparent=traceparent,
             seconds=ask.endpoint.deadline,
         )
         try:
@@ -241,8 +248,6 @@ class Exchanges:
         finally:
             trail.provider_seconds = time.monotonic() - begun
         trail.sent, trail.provided = answer.sent, answer.provided
-        self.hold_answer(trail, ask, answer.value)
-        trail.note_subjects(ask.service.response_subjects, answer.value)
         return answer
 
     def hold_answer(self, trail: Trail, ask: Asked, value: Any) -> None:
@@ -262,7 +267,7 @@ class Exchanges:
         self._parts.meters.child(self._parts.meters.deviations, trail.provider, trail.service, mode).inc()
         log.warning(
             "answer_deviates",
-            exchange=trail.exchange,
+            **trail.ids,
             provider=trail.provider,
             service=trail.service,
             mode=mode,
@@ -274,7 +279,7 @@ class Exchanges:
 
     async def _refused(self, trail: Trail, refusal: Refusal) -> Released:
         """The problem document; its entry first, where the caller is known and none was written yet."""
-        document = problem.document(refusal, trail.exchange, trail.catalogue, self._parts.types)
+        document = problem.document(refusal, trail.exchange, trail.trace, trail.catalogue, self._parts.types)
         released = Released(refusal.kind.status, document, refusal)
         if trail.consumer is None:
             self.tally.unidentified[refusal.code] += 1
@@ -284,11 +289,12 @@ class Exchanges:
             step = Step.ANSWERED if trail.called else Step.REFUSED
             drafted = trail.draft(step, status=released.status, code=refusal.code, released=document)
             try:
-                trail.stamp = await self._parts.journal.append(drafted)
+                with trail.span.part(JOURNAL, step=step):
+                    trail.stamp = await self._parts.journal.append(drafted)
             except Refusal as failed:
                 return await self._refused(trail, failed)
             except Exception as error:  # noqa: BLE001 - nothing leaves unwritten, not even what was to be said of it
-                log.error("journal_broken", exchange=trail.exchange, **place(error))  # noqa: TRY400 - see place
+                log.error("journal_broken", **trail.ids, **place(error))  # noqa: TRY400 - see place
                 return await self._refused(trail, unavailable())
         return released
 
@@ -303,17 +309,25 @@ class Exchanges:
             outcome = code or ("replayed" if released.replayed else "answered")
             meters.child(meters.exchanges, trail.consumer, *where, outcome).inc()
             series = meters.series(*where)
-            series.duration.observe(took)
+            series.duration.observe(took, exemplar(took, trail.exchange, trail.trace, sampled=trail.span.sampled))
             if trail.called:
                 series.own.observe(took - trail.provider_seconds)
                 series.provider.observe(trail.provider_seconds)
             if trail.received is not None:
                 series.request.observe(len(trail.received))
             series.response.observe(len(released.body))
+        trail.span.end(
+            released.status,
+            exchange=trail.exchange,
+            consumer=trail.consumer,
+            provider=where[0],
+            service=where[1],
+            agreement=trail.agreement.id if trail.agreement else None,
+            outcome=code or ("replayed" if released.replayed else "answered"),
+        )
         self._log.info(
             "exchange",
-            exchange=trail.exchange,
-            trace=trail.traceparent[3:35],
+            **trail.ids,
             consumer=trail.consumer,
             provider=where[0],
             service=where[1],
@@ -357,7 +371,7 @@ def _response(trail: Trail, released: Released) -> web.Response:
     else:
         answer = web.Response(body=released.body, status=released.status, content_type="application/json")
     answer.headers["Exchange-Id"] = trail.exchange
-    answer.headers["traceparent"] = trail.traceparent
+    answer.headers["traceparent"] = trail.span.traceparent
     if trail.stamp:
         answer.headers["Exchange-Entry"] = str(trail.stamp)
     if released.replayed:

@@ -1,7 +1,7 @@
 """Who calls: from a token, and an assertion about a person, to a caller that the catalogue still knows.
 
 What a signature proves is remembered by the token's digest. What the catalogue says, whether the system is there,
-not revoked, still has that key and those scopes, is asked every time.
+not revoked, still has that key and those scopes, is asked every time; so is the certificate that a token is bound to.
 """
 
 from collections import OrderedDict
@@ -88,8 +88,10 @@ class Identity:
         self._tokens: _Recent[_Token] = _Recent(remembered)
         self._persons: _Recent[_Asserted] = _Recent(remembered)
 
-    async def caller(self, authorization: str | None, catalogue: Catalogue, now: float) -> Caller:
-        """Which system calls, by the value of Authorization. ``now`` in epoch seconds.
+    async def caller(
+        self, authorization: str | None, certificate: str | None, catalogue: Catalogue, now: float
+    ) -> Caller:
+        """Which system calls, by the value of Authorization and the client certificate. ``now`` in epoch seconds.
 
         Raises Refusal ``identity.*``; ``identity.unavailable`` where another party's keys cannot be had now.
         """
@@ -103,6 +105,7 @@ class Identity:
         if proof.exp <= now:
             raise claims.expired(Use.ACCESS)
         system = self._present(proof, catalogue)
+        claims.hold_binding(proof, system, certificate)
         return Caller(proof.system, proof.scopes & system.scopes, proof.client_key)
 
     async def authenticate(self, assertion: str, catalogue: Catalogue, now: float) -> Client:

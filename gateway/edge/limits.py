@@ -15,7 +15,9 @@ from gateway.edge.store import Plan
 LEASE = 30.0
 """Seconds that a process may hold a block before it gives back what it did not spend."""
 MAX_KEPT = 10_000
-"""Buckets and blocks held at once."""
+"""Buckets, blocks and shown ratios held at once, of each so many."""
+EXHAUSTED = 1.0
+"""Seconds for which a quota that was found used up is not asked for again: others may give back, but seldom do."""
 
 _Holder = tuple[str, int, str, str]
 _WHERE = "agreement = $1 and grant_index = $2 and consumer = $3 and day = $4"
@@ -26,6 +28,10 @@ class _Block:
     left: int = 0
     until: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    exhausted: int = 0
+    """The quota of which nothing was left when it was last asked for; a higher one is asked for at once."""
+    again: float = 0.0
+    """When an exhausted one is asked for again."""
 
 
 class Limits:
@@ -36,8 +42,9 @@ class Limits:
         self._journal = journal
         self._clock = clock
         self._buckets: OrderedDict[tuple[str, int, str], Bucket] = OrderedDict()
-        self._blocks: dict[_Holder, _Block] = {}
-        self._ratios: dict[tuple[str, int, str], float] = {}
+        self._blocks: OrderedDict[_Holder, _Block] = OrderedDict()
+        self._ratios: OrderedDict[tuple[str, int, str], tuple[str, float]] = OrderedDict()
+        """The day for which it was last asked, and how much of its quota was handed out."""
 
     async def spend(self, agreement: Agreement, grant: Grant, consumer: SystemId, at: datetime, zone: tzinfo) -> None:
         """Count one call. Raises Refusal policy.rate or policy.quota."""
@@ -70,38 +77,63 @@ class Limits:
             )
 
     async def _spend_quota(self, holder: _Holder, quota: int) -> bool:
+        if holder not in self._blocks and len(self._blocks) >= MAX_KEPT:
+            await self._make_room()
         block = self._blocks.setdefault(holder, _Block())
-        if block.left <= 0:
+        if block.left <= 0 and not self._is_exhausted(block, quota):
             async with block.lock:
-                if block.left <= 0:  # whoever waited finds the block that the first one took
-                    work = _take_block(holder, quota)
-                    block.left, taken = await self._journal.run(work, locks=_locks(holder))
-                    self._ratios[holder[:3]] = taken / quota
-                    block.until = self._clock() + LEASE
+                if block.left <= 0 and not self._is_exhausted(block, quota):  # else whoever waited finds what is there
+                    await self._take(holder, block, quota)
         if block.left <= 0:
             return False
         block.left -= 1
         return True
 
+    def _is_exhausted(self, block: _Block, quota: int) -> bool:
+        return quota <= block.exhausted and self._clock() < block.again
+
+    async def _take(self, holder: _Holder, block: _Block, quota: int) -> None:
+        block.left, taken = await self._journal.run(_take_block(holder, quota), locks=_locks(holder))
+        self._blocks.setdefault(holder, block)  # it may have been taken for unused a moment ago
+        now = self._clock()
+        block.until = now + LEASE
+        block.exhausted, block.again = (0, 0.0) if block.left else (quota, now + EXHAUSTED)
+        self._ratios[holder[:3]] = holder[3], taken / quota
+        if len(self._ratios) > MAX_KEPT:
+            self._ratios.popitem(last=False)
+
+    async def _make_room(self) -> None:
+        """Give one block back before its time: the oldest that nobody is just taking."""
+        for holder, block in self._blocks.items():
+            if not block.lock.locked():
+                await self._return(holder, block)
+                return
+
     async def give_back(self, *, everything: bool = False) -> None:
         """Return what is left of blocks whose lease has ended; of all of them when the process stops."""
         now = self._clock()
         for holder, block in list(self._blocks.items()):
-            if block.lock.locked() or not (everything or block.until <= now):
-                continue
-            unspent, block.left = block.left, 0
-            if unspent:
-                try:
-                    await self._journal.run(_give_back(holder, unspent), locks=_locks(holder))
-                except Refusal:
-                    block.left += unspent  # still ours: the next round tries again
-                    raise
-            if not block.left and not block.lock.locked():
-                del self._blocks[holder]
+            if not block.lock.locked() and (everything or block.until <= now):
+                await self._return(holder, block)
 
-    def taken(self) -> dict[tuple[str, str], float]:
-        """By agreement and consumer: how much of the day's quota was handed out when this process last asked."""
-        return {(agreement, consumer): ratio for (agreement, _, consumer), ratio in self._ratios.items()}
+    async def _return(self, holder: _Holder, block: _Block) -> None:
+        unspent, block.left = block.left, 0
+        if unspent:
+            try:
+                await self._journal.run(_give_back(holder, unspent), locks=_locks(holder))
+            except Refusal:
+                block.left += unspent  # still ours: the next round tries again
+                raise
+        if not block.left and not block.lock.locked() and self._blocks.get(holder) is block:
+            del self._blocks[holder]
+
+    def taken(self, day: str) -> dict[tuple[str, str], float]:
+        """By agreement and consumer: how much of that day's quota was handed out when this process last asked."""
+        ratios: dict[tuple[str, str], float] = {}
+        for (agreement, _, consumer), (of, ratio) in self._ratios.items():
+            if of == day:  # the fullest of several grants is what somebody must act on
+                ratios[agreement, consumer] = max(ratio, ratios.get((agreement, consumer), 0.0))
+        return ratios
 
 
 def _locks(holder: _Holder) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import math
 import secrets
 import urllib.parse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import aiohttp
@@ -13,25 +13,35 @@ import orjson
 import structlog
 from aiohttp import web
 
+from gateway.core.identity import confirmation
 from gateway.core.jwk import ALGORITHMS
-from gateway.core.model import Catalogue
+from gateway.core.limits import Bucket, draw, full
+from gateway.core.model import Catalogue, Rate, System, SystemId
 from gateway.core.refusal import Refusal
 from gateway.edge.body import dismiss
+from gateway.edge.evidence import new_id
 from gateway.edge.identity import Client, Identity, token_endpoint
 from gateway.edge.keys import Keyring
+from gateway.edge.peer import Peer, Peers
 from gateway.edge.telemetry import place
+from gateway.edge.tracing import PassingOn, Tracer
 
 log = structlog.get_logger()
 
+ADDRESS = "/oauth/token"
 LIFE = 600
 """Seconds that a token lives."""
 MAX_FORM = 16_384
 """Bytes of a token request."""
 FORM_SECONDS = 5.0
 """In which its body must have arrived."""
+MAX_TOKENS = 30
+"""Tokens of one system, at once and then again in each TOKENS_SECONDS, in each process."""
+TOKENS_SECONDS = 10.0
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _FORM = "application/x-www-form-urlencoded"
+_PACE = Rate(MAX_TOKENS, TOKENS_SECONDS)
 _NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _PUBLIC = {"Cache-Control": "public, max-age=300"}
 
@@ -47,7 +57,7 @@ class TokenEvents(Protocol):
     """Who counts what becomes of token requests."""
 
     def token(self, outcome: str) -> None:
-        """``issued``, or the error code of the answer."""
+        """``issued``, ``too_many``, or the error code of the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +68,12 @@ class Surroundings:
     """The present one."""
     clock: Callable[[], float]
     """Epoch seconds."""
+    steady: Callable[[], float]
+    """Seconds of a clock that nobody sets."""
+    peers: Peers
     once: Once
     events: TokenEvents
+    tracer: Tracer = field(default_factory=PassingOn)
 
 
 class _Denied(Exception):
@@ -71,6 +85,11 @@ class _Denied(Exception):
         self.description = description
         self.status = status
         self.retry_after = retry_after
+
+    @property
+    def outcome(self) -> str:
+        """As it is counted. RFC 6749 has no error of its own for who asks too often; operators must tell it apart."""
+        return "too_many" if self.status == web.HTTPTooManyRequests.status_code else self.error
 
 
 def routes(keyring: Keyring, issuer: str, identity: Identity, around: Surroundings) -> tuple[web.RouteDef, ...]:
@@ -86,7 +105,7 @@ def routes(keyring: Keyring, issuer: str, identity: Identity, around: Surroundin
         return web.Response(body=metadata, content_type="application/json", headers=_PUBLIC)
 
     return (
-        web.post("/oauth/token", desk.token),
+        web.post(ADDRESS, desk.token),
         web.get("/.well-known/jwks.json", published),
         web.get("/.well-known/oauth-authorization-server", described),
     )
@@ -101,6 +120,7 @@ def _metadata(issuer: str) -> dict[str, object]:
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+        "tls_client_certificate_bound_access_tokens": True,
     }
 
 
@@ -110,33 +130,42 @@ class _Desk:
         self._issuer = issuer
         self._identity = identity
         self._around = around
+        self._buckets: dict[SystemId, Bucket] = {}
+        """Of systems of the catalogue alone: only who is proven draws."""
 
     async def token(self, request: web.Request) -> web.Response:
         """Answer a token request, whatever becomes of it, and have it counted."""
+        span = self._around.tracer.begin(ADDRESS, request.headers.get("traceparent"), new_id())
+        answer, outcome = await self._answered(request)
+        self._around.events.token(outcome)
+        span.end(answer.status, outcome=outcome)
+        if not request.content.is_eof():
+            await dismiss(request, answer)
+        return answer
+
+    async def _answered(self, request: web.Request) -> tuple[web.Response, str]:
         try:
             form = await _form(request)
-            issued = await self._issued(form)
+            issued = await self._issued(form, self._around.peers.of(request))
         except _Denied as denied:
-            self._around.events.token(denied.error)
-            answer = _answer(denied)
-            if not request.content.is_eof():
-                await dismiss(request, answer)
-            return answer
+            return _answer(denied), denied.outcome
         except Exception as error:  # noqa: BLE001 - a client must get JSON, whatever breaks
             log.error("token_broken", **place(error))  # noqa: TRY400 - a traceback quotes values
-            self._around.events.token("server_error")
-            return _answer(_Denied("server_error", "The gateway failed to work on the request.", 500))
-        self._around.events.token("issued")
-        return web.Response(body=orjson.dumps(issued), content_type="application/json", headers=_NOT_STORED)
+            return _answer(_Denied("server_error", "The gateway failed to work on the request.", 500)), "server_error"
+        body = orjson.dumps(issued)
+        return web.Response(body=body, content_type="application/json", headers=_NOT_STORED), "issued"
 
-    async def _issued(self, form: dict[str, str]) -> dict[str, object]:
+    async def _issued(self, form: dict[str, str], peer: Peer) -> dict[str, object]:
         assertion = _asked(form)
         now = self._around.clock()
         try:
+            shown = peer.certificate
             client = await self._identity.authenticate(assertion, self._around.catalogue(), now)
             if form.get("client_id", client.system.id) != client.system.id:
                 raise _Denied("invalid_client", "The client_id is not the client assertion's sub.", 401)
-            # Only what is signed is remembered: others cannot use up a system's ids.
+            certificate = _binding(client.system, shown)
+            # Only what is signed is counted and remembered: others cannot use up a system's tokens and ids.
+            self._draw(client.system.id)
             first = await self._around.once.first(client.system.id, client.jti, client.exp)
         except Refusal as refusal:
             raise _denied(refusal) from refusal
@@ -144,14 +173,26 @@ class _Desk:
             raise _Denied("invalid_client", "The client assertion was used before; make one for each request.", 401)
         scopes = _scopes(form, client)
         return {
-            "access_token": self._signed(client, scopes, int(now)),
+            "access_token": self._signed(client, scopes, certificate, int(now)),
             "token_type": "Bearer",
             "expires_in": LIFE,
             "scope": scopes,
         }
 
-    def _signed(self, client: Client, scopes: str, now: int) -> str:
-        said = {
+    def _draw(self, system: SystemId) -> None:
+        now = self._around.steady()
+        self._buckets[system], wait = draw(self._buckets.get(system, full(_PACE, now)), _PACE, now)
+        if wait:
+            raise _Denied(
+                "temporarily_unavailable",
+                f"{system} asks for more than {MAX_TOKENS} tokens in {TOKENS_SECONDS:.0f} s. "
+                "Keep a token until shortly before its end, and ask again after the time given.",
+                web.HTTPTooManyRequests.status_code,
+                wait,
+            )
+
+    def _signed(self, client: Client, scopes: str, certificate: str | None, now: int) -> str:
+        said: dict[str, object] = {
             "iss": self._issuer,
             "aud": self._keyring.instance,
             "sub": client.system.id,
@@ -162,6 +203,8 @@ class _Desk:
             "exp": now + LIFE,
             "client_key": client.key,  # so that taking the key out of the agency's folder ends the token
         }
+        if certificate is not None:
+            said["cnf"] = confirmation(certificate)
         return self._keyring.signing.jwt(said, "at+jwt")
 
 
@@ -217,6 +260,19 @@ def _asked(form: dict[str, str]) -> str:
     return assertion
 
 
+def _binding(system: System, shown: str | None) -> str | None:
+    """The certificate that the token is to be bound to; None for a system whose tokens are not."""
+    if not system.certificate_bound:
+        return None
+    if shown is None:
+        raise _Denied(
+            "invalid_request",  # RFC 8705, section 3.4, leaves it to the server
+            f"The tokens of {system.id} are bound to its client certificate, and none was shown: connect with one that "
+            "the gateway's operator takes, or have certificate_bound taken out of its agency's folder.",
+        )
+    return shown
+
+
 def _scopes(form: dict[str, str], client: Client) -> str:
     """What the token is for: the scopes asked for, or all that the system has."""
     asked = frozenset(form["scope"].split(" ")) if "scope" in form else client.system.scopes
@@ -228,6 +284,8 @@ def _scopes(form: dict[str, str], client: Client) -> str:
 def _denied(refusal: Refusal) -> _Denied:
     if refusal.retry_after is not None or refusal.kind.retry:
         return _Denied("temporarily_unavailable", refusal.detail, 503, refusal.retry_after or 5.0)
+    if refusal.code == "request.malformed":
+        return _Denied("invalid_request", refusal.detail)
     return _Denied("invalid_client", refusal.detail, 401)
 
 

@@ -107,6 +107,21 @@ class PostgresDriver:
                     patience.cancel()
             raise AssertionError  # the last try returns or raises
 
+    async def read(self, select: str) -> Rows:
+        async with self._turn:
+            connection = await self._connected()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    rows: Rows = await connection.fetch(select)
+                    return rows
+            except ERRORS as error:
+                if _is_lost(connection, error):
+                    connection.terminate()
+                raise StoreFailed(f"the database cannot be read: {first_line(error)}") from error
+            except asyncio.CancelledError:
+                connection.terminate()
+                raise
+
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
             self._connection = await _connect(self._dsn, self._instance)

@@ -13,8 +13,8 @@ from gateway.core.refusal import Contact, Refusal
 MEDIA = "application/problem+json"
 
 
-def document(refusal: Refusal, exchange: str, catalogue: Catalogue, types: str) -> bytes:
-    """The body. ``types`` is the address of the reference page whose anchors are the codes."""
+def document(refusal: Refusal, exchange: str, trace: str, catalogue: Catalogue, types: str) -> bytes:
+    """The body. ``types`` is the address of the reference page whose anchors are the codes, ``trace`` an id."""
     body: dict[str, Any] = {
         "type": f"{types}#{refusal.code}",
         "title": refusal.kind.title,
@@ -22,6 +22,7 @@ def document(refusal: Refusal, exchange: str, catalogue: Catalogue, types: str) 
         "detail": refusal.detail,
         "code": refusal.code,
         "exchange": exchange,
+        "trace": trace,
         "remedy": refusal.kind.remedy,
     }
     if refusal.errors:

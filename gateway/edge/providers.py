@@ -5,28 +5,46 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from gateway.core.breaker import Breaker, Outcome, ask, settle
+from gateway.core.breaker import Outcome
 from gateway.core.model import AgencyId, Catalogue, Endpoint, ServiceId
+from gateway.edge.turnstile import Turnstile
 from gateway.protocols import http, python
 from gateway.protocols.protocol import Answer, Call, Factory, Provider, ProviderFault, Surroundings
 
 PROTOCOLS: Mapping[str, Factory] = {"http": http.connect, "python": python.connect}
 """By the manifest's word. A new protocol is a module in ``protocols`` and a line here."""
 
+LATE = 30.0
+"""Seconds for which what a reload replaced serves the exchanges that began before: longer than a body may take."""
+MAX_LATE = 256
+"""Endpoints that are kept so."""
+
 _FAILURES = frozenset({"provider.unavailable", "provider.timeout", "provider.broken"})
 
 _Key = tuple[AgencyId, ServiceId]
 
 
-@dataclass(slots=True)
+class NotConnected(ValueError):
+    """Some endpoints cannot be connected; the text has a line for each."""
+
+    def __init__(self, wrong: Mapping[_Key, str]) -> None:
+        super().__init__("\n".join(f"{agency} {service}: {why}" for (agency, service), why in wrong.items()))
+        self.wrong = wrong
+
+
+@dataclass(slots=True, eq=False)
 class _Slot:
     """One endpoint as it is used now, in this process."""
 
     endpoint: Endpoint
     provider: Provider
-    breaker: Breaker = field(default_factory=Breaker)
-    running: int = 0
+    seal: bytes = b""
+    """Of what it was connected with beside the endpoint's options."""
+    turnstile: Turnstile = field(init=False)
     retired: bool = False
+
+    def __post_init__(self) -> None:
+        self.turnstile = Turnstile(self.endpoint)
 
 
 class Providers:
@@ -37,57 +55,88 @@ class Providers:
         surroundings: Surroundings,
         clock: Callable[[], float],
         protocols: Mapping[str, Factory] = PROTOCOLS,
+        *,
+        late: float = LATE,
     ) -> None:
-        """``clock`` gives monotonic seconds."""
+        """``clock`` gives monotonic seconds; ``late`` are LATE ones."""
+        self._seconds_late = late
         self._surroundings = surroundings
         self._clock = clock
         self._protocols = protocols
         self._slots: dict[_Key, _Slot] = {}
+        self._late: dict[_Slot, asyncio.TimerHandle] = {}
+        """Replaced, and still there for exchanges that began before."""
         self._closing: set[asyncio.Task[None]] = set()
 
-    def adopt(self, catalogue: Catalogue) -> None:
+    def adopt(self, catalogue: Catalogue, seals: Mapping[str, bytes] | None = None) -> None:
         """Serve this catalogue's endpoints from now on: unchanged ones stay, others are connected anew.
 
-        All or nothing: raises ValueError with a line for each endpoint that cannot be connected. What is no longer
-        used is closed when its last call has ended.
+        ``seals`` tell, by agency, whether what its endpoints are connected with changed: code and secrets. All or
+        nothing: raises NotConnected. What is no longer used is closed LATE seconds later, or when its last call has
+        ended.
         """
-        slots, wrong = self._connected(catalogue)
+        slots, wrong = self._connected(catalogue, seals or {})
         if wrong:
-            self._retire(slots, but=self._slots)
-            raise ValueError("\n".join(wrong))
+            for each in slots.values():
+                if each not in self._slots.values():
+                    self._retire(each)
+            raise NotConnected(wrong)
+        for key, slot in slots.items():
+            slot.endpoint = catalogue.agencies[key[0]].endpoints[key[1]]
         before, self._slots = self._slots, slots
-        self._retire(before, but=slots)
+        for key, slot in before.items():
+            if slots.get(key) is not slot:
+                self._replace(slot)
 
-    def _connected(self, catalogue: Catalogue) -> tuple[dict[_Key, _Slot], list[str]]:
+    def _connected(self, catalogue: Catalogue, seals: Mapping[str, bytes]) -> tuple[dict[_Key, _Slot], dict[_Key, str]]:
         """A slot for each endpoint, and what is wrong with the others."""
         slots: dict[_Key, _Slot] = {}
-        wrong: list[str] = []
+        wrong: dict[_Key, str] = {}
         for agency in catalogue.agencies.values():
+            seal = seals.get(agency.id, b"")
             for endpoint in agency.endpoints.values():
                 key = (endpoint.provider, endpoint.service)
                 old = self._slots.get(key)
-                if old is not None and old.endpoint == endpoint:
+                if old is not None and old.seal == seal and _alike(old.endpoint, endpoint):
                     slots[key] = old
                     continue
                 try:
-                    slots[key] = _Slot(endpoint, self._connect(endpoint))
+                    slots[key] = _Slot(endpoint, self._connect(endpoint), seal)
                 except ValueError as error:
-                    wrong.append(f"{endpoint.provider} {endpoint.service}: {error}")
+                    wrong[key] = str(error)
         return slots, wrong
 
-    def _retire(self, slots: Mapping[_Key, _Slot], *, but: Mapping[_Key, _Slot]) -> None:
-        for key, slot in slots.items():
-            if but.get(key) is not slot:
-                slot.retired = True
-                self._close_unused(slot)
+    def _replace(self, slot: _Slot) -> None:
+        """An exchange that is still taking its body in asks the system that its own catalogue names."""
+        self._late[slot] = asyncio.get_running_loop().call_later(self._seconds_late, self._retire, slot)
+        while len(self._late) > MAX_LATE:
+            self._retire(next(iter(self._late)))
+
+    def _retire(self, slot: _Slot) -> None:
+        timer = self._late.pop(slot, None)
+        if timer is not None:
+            timer.cancel()
+        slot.retired = True
+        self._close_unused(slot)
+
+    def _slot(self, endpoint: Endpoint) -> _Slot | None:
+        """The one that the endpoint describes; of a catalogue before, as long as it is there."""
+        slot = self._slots.get((endpoint.provider, endpoint.service))
+        if slot is not None and (slot.endpoint is endpoint or _alike(slot.endpoint, endpoint)):
+            return slot
+        late = (each for each in self._late if _alike(each.endpoint, endpoint))
+        return next(late, slot)
 
     def states(self) -> Mapping[_Key, str]:
         """The breaker of each endpoint: ``closed``, ``open`` or ``half-open``."""
-        return {key: str(slot.breaker.state) for key, slot in self._slots.items()}
+        now = self._clock()
+        return {key: str(slot.turnstile.state(now)) for key, slot in self._slots.items()}
 
     async def close(self) -> None:
         """Let go of every provider, whatever runs."""
         slots, self._slots = self._slots, {}
+        for late in list(self._late):
+            self._retire(late)
         for slot in slots.values():
             await slot.provider.close()
         await asyncio.gather(*self._closing)
@@ -98,11 +147,11 @@ class Providers:
         ``repeatable``: the service only reads, so that a second attempt does no harm. ``at`` is the exchange's time.
         """
         _hold_maintenance(endpoint, at)
-        slot = self._slots.get((endpoint.provider, endpoint.service))
+        slot = self._slot(endpoint)
         if slot is None:
             detail = f"{endpoint.provider} no longer provides {endpoint.service}."
             raise ProviderFault("provider.unavailable", detail, sent=False)
-        probe = self._admit(slot)
+        ticket = slot.turnstile.enter(call.consumer, self._clock())
         harmless = repeatable or (endpoint.takes_key and call.idempotency_key is not None)
         outcome = Outcome.SILENT  # also of a call that is cancelled
         try:
@@ -112,23 +161,9 @@ class Providers:
             outcome = _outcome(fault)
             raise
         finally:
-            slot.running -= 1
-            slot.breaker = settle(slot.breaker, outcome, self._clock(), probe=probe)
+            slot.turnstile.leave(ticket, outcome, self._clock())
             self._close_unused(slot)
         return answer
-
-    def _admit(self, slot: _Slot) -> bool:
-        """Take one of the endpoint's places, if its breaker agrees; whether the call is the probe."""
-        if slot.running >= slot.endpoint.concurrency:  # nobody queues: waiting callers would pile up
-            detail = f"{slot.endpoint.provider} has as many calls in hand as it takes."
-            raise ProviderFault("provider.unavailable", detail, sent=False, retry_after=1.0)
-        given = ask(slot.breaker, self._clock())
-        if given.wait is not None:
-            detail = f"The system of {slot.endpoint.provider} has failed repeatedly and is left alone for now."
-            raise ProviderFault("provider.unavailable", detail, sent=False, retry_after=given.wait)
-        slot.breaker = given.breaker
-        slot.running += 1
-        return given.probe
 
     async def _attempt(self, slot: _Slot, call: Call, *, harmless: bool) -> Answer:
         seconds = min(call.seconds, slot.endpoint.deadline)
@@ -154,7 +189,7 @@ class Providers:
         return factory(endpoint, self._surroundings)
 
     def _close_unused(self, slot: _Slot) -> None:
-        if not slot.retired or slot.running:
+        if not slot.retired or slot.turnstile.running:
             return
         try:
             loop = asyncio.get_running_loop()
@@ -163,6 +198,14 @@ class Providers:
         task = loop.create_task(slot.provider.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _alike(one: Endpoint, other: Endpoint) -> bool:
+    """Whether both are called in the same way; whether they may be, others decide."""
+    return all(getattr(one, name) == getattr(other, name) for name in _CALLED)
+
+
+_CALLED = ("provider", "service", "protocol", "options", "deadline", "concurrency", "takes_key")
 
 
 def _hold_maintenance(endpoint: Endpoint, at: datetime) -> None:
@@ -176,5 +219,5 @@ def _hold_maintenance(endpoint: Endpoint, at: datetime) -> None:
 
 def _outcome(fault: ProviderFault) -> Outcome:
     if fault.code in _FAILURES and not fault.definite:
-        return Outcome.FAILED
+        return Outcome.UNREACHED if fault.unheard and not fault.sent else Outcome.FAILED
     return Outcome.ANSWERED if fault.sent else Outcome.SILENT

@@ -39,6 +39,10 @@ class StoreFailed(Exception):
     """The database cannot be used now: full, locked, broken, gone."""
 
 
+class StoreInUse(StoreFailed):
+    """Another process has the one connection of a SQLite file."""
+
+
 class StoreUnsure(StoreFailed):
     """COMMIT was sent and its answer was lost: the transaction happened whole or not at all."""
 
@@ -59,6 +63,9 @@ class Driver(Protocol):
 
         Raises StoreFailed or StoreRefused, and then nothing happened, except where it is StoreUnsure.
         """
+
+    async def read(self, select: str) -> Rows:
+        """What one statement without parameters finds, between two transactions. Raises StoreFailed."""
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -102,9 +109,7 @@ class SqliteDriver:
 
     def _run(self, plan: Callable[[], Plan[T]]) -> T:
         execute = self._connection.execute
-        for path, identity in self._files.items():
-            if _identity(path) != identity:  # what is written now would be in no file, and a second process could start
-                raise StoreFailed(f"{path.name} was removed or replaced while the gateway runs")
+        self._hold_files()
         try:
             execute("begin immediate")
             result = _driven(plan(), self._execute)
@@ -119,6 +124,21 @@ class SqliteDriver:
             self._undo()
             raise
         return result
+
+    async def read(self, select: str) -> Rows:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, select)
+
+    def _read(self, select: str) -> Rows:
+        self._hold_files()
+        try:
+            return self._execute(select, ())
+        except sqlite3.Error as error:
+            raise StoreFailed(_first_line(error)) from error
+
+    def _hold_files(self) -> None:
+        for path, identity in self._files.items():
+            if _identity(path) != identity:  # what is written now would be in no file, and a second process could start
+                raise StoreFailed(f"{path.name} was removed or replaced while the gateway runs")
 
     def _execute(self, sql: str, values: Sequence[Any]) -> Rows:
         if sql == MONTH:
@@ -174,7 +194,7 @@ def sole_use(path: Path) -> Any:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        raise StoreFailed(
+        raise StoreInUse(
             f"{path.name} is in use by another gateway process. SQLite serves one process: stop the other one, "
             "or give this one a database of its own."
         ) from error

@@ -6,7 +6,7 @@ against each other.
 
 import sqlalchemy as sa
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The last of ``migrations``: a database that lacks it is not served. A later one is, as they only ever add."""
 
 METADATA = sa.MetaData()
@@ -79,6 +79,18 @@ FACTS = sa.Table(
 )
 """What the database is: its instance."""
 
+SUSPENSIONS = sa.Table(
+    "suspensions",
+    METADATA,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("standing", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What operators suspended, and have not lifted yet."""
 
 VERSION = sa.Table(
     "alembic_version",

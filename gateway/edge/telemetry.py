@@ -23,15 +23,23 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
 )
 
 from gateway import __version__
+from gateway.core.refusal import TABLE
 
 log = structlog.get_logger()
 
 UNKNOWN = "unknown"
 """The one label value for every name that the catalogue does not know."""
+TOKENS = ("issued", "invalid_client", "invalid_request", "invalid_scope", "too_many", "temporarily_unavailable")
+"""What becomes of most token requests."""
+RELOADS = ("taken", "kept_part", "failed", "unchanged")
+"""What becomes of changed folders."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SLOW = 1.0
+"""Seconds from which on an exchange is an exemplar of its bucket, traced or not."""
 BYTES = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0)
 
 
@@ -50,6 +58,8 @@ class Meters:
     """Every metric of this process, in a registry of its own."""
 
     def __init__(self) -> None:
+        # Prometheus would store them: a second series for each counter and histogram
+        disable_created_metrics()  # type: ignore[no-untyped-call] # the library's own lack
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
@@ -92,14 +102,47 @@ class Meters:
             "gateway_quota_leased_ratio", "Of a day's quota, what was handed out.", ["agreement", "consumer"], **made
         )
         self.unsettled = Counter("gateway_writes_unsettled", "Writes whose outcome is not known.", **made)
+        self.deadline = Gauge(
+            "gateway_endpoint_deadline_seconds", "What the endpoint's folder gives it to answer.", where, **made
+        )
+        self.clock = Gauge("gateway_clock_timestamp_seconds", "This machine's clock at the scrape.", **made)
         self.catalogue = Gauge("gateway_catalogue_info", "The catalogue in use.", ["digest"], **made)
+        self.reloads = Counter(
+            "gateway_catalogue_reloads", "Changed folders, by what became of it.", ["outcome"], **made
+        )
+        self.kept = Gauge(
+            "gateway_catalogue_kept", "1 for what runs on an older version than its files.", ["folder"], **made
+        )
         self.catalogue_loaded = Gauge(
             "gateway_catalogue_loaded_timestamp_seconds", "When it was taken into use.", **made
         )
         self.build = Gauge("gateway_build_info", "The program.", ["version"], **made)
         self.build.labels(__version__).set(1)
+        self.spans = Counter("gateway_spans_dropped", "Spans that were made and not delivered.", ["why"], **made)
         self.waiting = Gauge("gateway_journal_waiting", "Works that wait for a journal batch.", **made)
         self.failing = Gauge("gateway_journal_failing", "1 while the journal cannot be written.", **made)
+        self.suspensions = Gauge("gateway_suspensions", "What operators suspended, by kind.", ["kind"], **made)
+        self.connections = Gauge("gateway_connections", "Connections held on the public listener.", **made)
+        self.connections_refused = Counter(
+            "gateway_connections_refused", "Connections that found no room.", ["reason"], **made
+        )
+        self.connections_cut = Counter(
+            "gateway_connections_cut", "Connections ended because nothing came or was read.", ["reason"], **made
+        )
+        self.certificate = Gauge(
+            "gateway_certificate_expiry_timestamp_seconds", "When what is served expires.", ["listener"], **made
+        )
+        from_nothing = (
+            (self.refusals, TABLE),
+            (self.tokens, TOKENS),
+            (self.jwks, ("fetched", "failed")),
+            (self.reloads, RELOADS),
+            (self.connections_refused, ("full", "address", "descriptors")),
+            (self.connections_cut, ("handshake", "head", "unread")),
+        )
+        for counter, values in from_nothing:
+            for value in values:
+                counter.labels(value)  # from 0 on: of a series that begins with 1, a rate does not see the first
         # .labels() takes longer than the observation itself; the label sets are bounded by the catalogue
         self.series: Callable[[str, str], Series] = lru_cache(maxsize=20_000)(self._series)
         self.child: Callable[..., Any] = lru_cache(maxsize=20_000)(lambda metric, *labels: metric.labels(*labels))
@@ -123,12 +166,21 @@ class Meters:
         """The token endpoint answered."""
         self.child(self.tokens, outcome).inc()
 
+    def spans_dropped(self, why: str, count: int) -> None:
+        """Spans did not reach the collector."""
+        self.child(self.spans, why).inc(count)
+
     def keys(self, address: str, outcome: str) -> None:
         """Somebody's JWKS was fetched; or not, and ``outcome`` says why."""
         fetched = outcome == "fetched"
         self.child(self.jwks, "fetched" if fetched else "failed").inc()
         if not fetched:
             log.warning("jwks_not_fetched", address=address, why=outcome)
+
+
+def exemplar(took: float, exchange: str, trace: str, *, sampled: bool) -> dict[str, str] | None:
+    """What an observation points to; OpenMetrics takes 128 characters, names included, and this is 84."""
+    return {"trace_id": trace, "exchange": exchange} if sampled or took >= SLOW else None
 
 
 def place(error: Exception) -> dict[str, str]:
@@ -173,13 +225,26 @@ class _Lines:
     debug = info = warning = error = critical = msg
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits, as whole lines that fit into one piece: what another process writes stands between two."""
         lines, self._waiting, self._loop = self._waiting, [], None
+        piece: list[bytes] = []
+        size = 0
+        for line in lines:
+            if size + len(line) + 1 > PIECE:
+                self._write(piece)
+                piece, size = [], 0
+            piece.append(line)
+            size += len(line) + 1
+        self._write(piece)
+
+    def _write(self, lines: list[bytes]) -> None:
         if lines:
             self._out.write(b"\n".join(lines) + b"\n")
             self._out.flush()
 
 
+PIECE = 4096
+"""Bytes that a pipe takes without another process's between them (PIPE_BUF, pipe(7)); a longer line goes alone."""
 GATHERING = 0.05
 """Seconds that a log line may wait. What must not be lost stands in the journal."""
 
@@ -191,12 +256,25 @@ def _line(_logger: object, level: str, event: MutableMapping[str, Any]) -> bytes
     return orjson.dumps(event)
 
 
-def configure_logging(level: str = "INFO") -> None:
-    """JSON lines on standard output, by structlog; the libraries' own warnings go to standard error."""
+def _of(worker: int) -> structlog.typing.Processor:
+    """Says in each line which of several workers wrote it."""
+
+    def numbered(_logger: object, _level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["worker"] = worker
+        return event
+
+    return numbered
+
+
+def configure_logging(level: str = "INFO", worker: int | None = None) -> None:
+    """JSON lines on standard output, by structlog; the libraries' own warnings go to standard error.
+
+    ``worker`` is this process's number, where several write to one output.
+    """
     lines = _Lines(sys.stdout.buffer)
     atexit.register(lines.flush)
     structlog.configure(
-        processors=[_line],
+        processors=[_line] if worker is None else [_of(worker), _line],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,

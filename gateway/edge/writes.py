@@ -16,6 +16,7 @@ from gateway.edge import claims, problem
 from gateway.edge.claims import Claim, Found
 from gateway.edge.evidence import Trail, new_id
 from gateway.edge.exchange import Asked, Exchanges, Parts, Released, cut, refusal_of
+from gateway.edge.tracing import JOURNAL
 from gateway.protocols.protocol import ProviderFault
 
 MARGIN = 5.0
@@ -31,9 +32,10 @@ class Writes:
     async def __call__(self, exchanges: Exchanges, trail: Trail, ask: Asked) -> Released:
         claim = self._claim(trail, ask)
         admitted = trail.draft(Step.ADMITTED, status=None)
-        found = await self._parts.journal.run(claims.take(claim, admitted), locks=claim.locks)
-        if isinstance(found, Found) and self._next(found, claim, ask) is Next.AGAIN:
-            found = await self._parts.journal.run(claims.take_again(claim, admitted), locks=claim.locks)
+        with trail.span.part(JOURNAL, step=Step.ADMITTED):
+            found = await self._parts.journal.run(claims.take(claim, admitted), locks=claim.locks)
+            if isinstance(found, Found) and self._next(found, claim, ask) is Next.AGAIN:
+                found = await self._parts.journal.run(claims.take_again(claim, admitted), locks=claim.locks)
         if isinstance(found, Found):
             return await self._second(exchanges, trail, ask, (claim, found))
         key = _providers_key(claim) if ask.endpoint.takes_key else None
@@ -92,7 +94,7 @@ class Writes:
         """The stored answer, held and cut by what is agreed today."""
         if "code" in stored:
             refusal = Refusal(stored["code"], stored["detail"], agency=trail.provider)
-            document = problem.document(refusal, trail.exchange, trail.catalogue, self._parts.types)
+            document = problem.document(refusal, trail.exchange, trail.trace, trail.catalogue, self._parts.types)
             released = Released(refusal.kind.status, document, refusal, replayed=True)
         else:
             try:
@@ -103,7 +105,8 @@ class Writes:
             released = Released(200, cut(trail, stored["value"]), replayed=True)
         code = released.refusal.code if released.refusal else None
         drafted = trail.draft(Step.REPLAYED, status=released.status, code=code, released=released.body)
-        trail.stamp = await self._parts.journal.append(drafted)
+        with trail.span.part(JOURNAL, step=Step.REPLAYED):
+            trail.stamp = await self._parts.journal.append(drafted)
         return released
 
     async def _failed(
@@ -112,7 +115,7 @@ class Writes:
         """No good answer: stored where it is the provider's last word, freed where nothing was taken, else unknown."""
         claim, fault = between
         refusal = refusal_of(fault, trail)
-        document = problem.document(refusal, trail.exchange, trail.catalogue, self._parts.types)
+        document = problem.document(refusal, trail.exchange, trail.trace, trail.catalogue, self._parts.types)
         released = Released(refusal.kind.status, document, refusal)
         final = trail.draft(Step.ANSWERED, status=released.status, code=fault.code, released=document)
         if fault.definite:
@@ -121,13 +124,15 @@ class Writes:
         if fault.sent:
             self._parts.meters.unsettled.inc()
         work = claims.unknown if fault.sent else claims.free
-        trail.stamp = await self._parts.journal.run(work(claim, final), locks=claim.locks)
+        with trail.span.part(JOURNAL, step=Step.ANSWERED):
+            trail.stamp = await self._parts.journal.run(work(claim, final), locks=claim.locks)
         return released
 
     async def _settle(self, trail: Trail, claim: Claim, stored: Any, final: Draft) -> Found | None:
         """Store a definite answer; what was found instead, where another attempt took the key over meanwhile."""
         sealed = self._parts.seal(orjson.dumps(stored), _context(claim))
-        settled = await self._parts.journal.run(claims.answered(claim, sealed, final), locks=claim.locks)
+        with trail.span.part(JOURNAL, step=Step.ANSWERED):
+            settled = await self._parts.journal.run(claims.answered(claim, sealed, final), locks=claim.locks)
         if isinstance(settled, Stamp):
             trail.stamp = settled
             return None

@@ -51,10 +51,10 @@ class Server:
 
         in_a_thread(asyncio.run, ran())
 
-    def emptied(self) -> str:
-        """The URL of the database, in which there is nothing but its instance, and nobody but the caller."""
-        self.run(EMPTY)
-        return self.url()
+    def emptied(self, name: str = "behaviour") -> str:
+        """The URL of a database, in which there is nothing but its instance, and nobody but the caller."""
+        self.run(EMPTY, name)
+        return self.url(name=name)
 
 
 # The triggers of the journal are switched off for the statement's session, which only a superuser can.

@@ -13,7 +13,7 @@ from gateway.core.refusal import Refusal
 from gateway.edge import archive
 from gateway.edge.journal import MAX_WAITING, Book, Journal
 from gateway.edge.postgres import named
-from gateway.edge.store import Driver, Plan, StoreFailed, StoreRefused, database_path
+from gateway.edge.store import Driver, Plan, Rows, StoreFailed, StoreRefused, database_path
 from tests.behaviour.server import in_a_thread
 
 Open = Callable[[], Driver]
@@ -155,6 +155,9 @@ class Failing:
         if self.fails:
             raise StoreFailed("the disk is full")
         return await self.driver.transact(plan)
+
+    async def read(self, select: str) -> Rows:
+        return await self.driver.read(select)
 
     async def close(self) -> None:
         await self.driver.close()

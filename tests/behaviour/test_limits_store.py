@@ -12,7 +12,8 @@ import pytest
 from gateway.core.model import AgencyId, Agreement, AgreementId, Grant, Rate, ServiceId, Standing, SystemId
 from gateway.core.refusal import Refusal
 from gateway.edge.journal import Book, Journal
-from gateway.edge.limits import LEASE, Limits
+from gateway.edge.limits import EXHAUSTED, LEASE, Limits
+from gateway.edge.postgres import named
 from gateway.edge.store import Driver, Plan
 
 Open = Callable[[], Driver]
@@ -89,9 +90,15 @@ def limits(journal: Journal, clock: Clock) -> Limits:
 
 
 @pytest.fixture
-def other(journal: Journal, clock: Clock) -> Limits:
-    """Another process's, on the same database."""
-    return Limits(journal, clock)
+async def other(journal: Journal, opened: Open, clock: Clock, database: str) -> AsyncIterator[Limits]:
+    """Another process's, on the same database: with a connection of its own, where there may be two."""
+    if not named(database):
+        yield Limits(journal, clock)
+        return
+    second = Journal(opened())
+    await second.open("test")
+    yield Limits(second, clock)
+    await second.close()
 
 
 async def test_a_quota_is_spent_exactly(journal: Journal, limits: Limits, other: Limits) -> None:
@@ -233,9 +240,10 @@ async def test_consumers_grants_and_agreements_count_apart(limits: Limits) -> No
 async def test_how_much_is_used(limits: Limits) -> None:
     """The figure for the operators, by agreement and consumer: what was handed out of the day's quota."""
     await spend_many(3, grant(200), limits)
-    assert limits.taken() == {("A-1", "finance.tax"): 3 / 200}
+    assert limits.taken("2026-11-20") == {("A-1", "finance.tax"): 3 / 200}
     await spend_many(200, grant(200), limits)
-    assert limits.taken() == {("A-1", "finance.tax"): 1.0}
+    assert limits.taken("2026-11-20") == {("A-1", "finance.tax"): 1.0}
+    assert limits.taken("2026-11-21") == {}
 
 
 async def test_a_rate_is_asked_before_the_quota(journal: Journal, limits: Limits, clock: Clock) -> None:
@@ -263,3 +271,40 @@ async def test_without_a_database_no_quota_is_spent(opened: Open, clock: Clock) 
     limits = Limits(journal, clock)
     await journal.close()
     assert await spend_many(3, grant(1000), limits) == {"journal.unavailable": 3}
+
+
+async def test_a_used_up_quota_is_asked_for_once_a_second(commits: tuple[Journal, list[int]], clock: Clock) -> None:
+    """A hundred calls beyond it are one transaction, a second later one more; a raised quota is seen at once."""
+    journal, seen = commits
+    limits = Limits(journal, clock)
+    await spend_many(3, grant(3), limits)
+    before = len(seen)
+    assert await spend_many(100, grant(3), limits) == {"policy.quota": 100}
+    assert (await spend(limits, grant(2)), len(seen) - before) == ("policy.quota", 1)
+    clock.now += EXHAUSTED
+    assert (await spend(limits, grant(3)), len(seen) - before) == ("policy.quota", 2)
+    assert (await spend(limits, grant(4)), await spend(limits, grant(4))) == ("spent", "policy.quota")
+
+
+async def test_what_another_process_gives_back_is_found_within_a_second(
+    limits: Limits, other: Limits, clock: Clock
+) -> None:
+    """A quota that was used up is asked for again."""
+    assert await spend(other, grant(200)) == "spent"
+    assert (await spend_many(200, grant(200), limits))["spent"] == 198
+    await other.give_back(everything=True)
+    assert await spend(limits, grant(200)) == "policy.quota"
+    clock.now += EXHAUSTED
+    assert await spend_many(2, grant(200), limits) == {"spent": 1, "policy.quota": 1}
+
+
+async def test_blocks_and_buckets_are_bounded(
+    journal: Journal, limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More holders than are kept: the oldest block is given back first, and every unit of it is there again."""
+    monkeypatch.setattr("gateway.edge.limits.MAX_KEPT", 10)
+    terms = grant(1000, Rate(5, 1.0))
+    for n in range(25):
+        assert await spend(limits, terms, consumer=SystemId(f"a.s{n}")) == "spent"
+        assert max(len(limits._blocks), len(limits._buckets), len(limits._ratios)) <= 10
+    assert sorted(await taken(journal)) == [("2026-11-20", 1)] * 15 + [("2026-11-20", 10)] * 10

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -90,32 +91,43 @@ async def round_of(contender: Contender, calls: int) -> None:
     _closed(connections)
 
 
-async def paced(contender: Contender, rate: float, calls: int) -> list[float]:
-    """So many calls, ``rate`` a second by a timetable: the seconds from when each was due to its answer, sorted.
+class _Timetable:
+    """Calls that are due, whichever connection is free."""
 
-    A call that finds every connection busy waits for one, and its waiting counts (no coordinated omission).
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    took: list[float] = []
-    waiting: list[float] = []
-    free: list[_Connection] = []
+    def __init__(self, calls: int, done: "asyncio.Future[None]") -> None:
+        self.took: list[float] = []
+        self.free: list[_Connection] = []
+        self._waiting: deque[float] = deque()
+        self._calls = calls
+        self._done = done
 
-    def go(connection: _Connection, due: float) -> None:
+    def ask(self, due: float) -> None:
+        """A call is due; one that finds every connection busy waits for one, and its waiting counts."""
+        if self.free:
+            self._go(self.free.pop(), due)
+        else:
+            self._waiting.append(due)
+
+    def answered(self, connection: _Connection) -> None:
+        self.took.append(time.perf_counter() - connection.due)
+        if len(self.took) == self._calls and not self._done.done():
+            self._done.set_result(None)
+        if self._waiting:
+            self._go(connection, self._waiting.popleft())
+        else:
+            self.free.append(connection)
+
+    def _go(self, connection: _Connection, due: float) -> None:
         connection.due = due
         connection.ask()
 
-    def answered(connection: _Connection) -> None:
-        took.append(time.perf_counter() - connection.due)
-        if len(took) == calls and not done.done():
-            done.set_result(None)
-        if waiting:
-            go(connection, waiting.pop(0))
-        else:
-            free.append(connection)
 
-    connections = await _connected(contender, answered, done)
-    free.extend(connections)
+async def paced(contender: Contender, rate: float, calls: int) -> list[float]:
+    """So many calls, ``rate`` a second: the seconds from when each was due to its answer, sorted."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    timetable = _Timetable(calls, done)
+    connections = await _connected(contender, timetable.answered, done)
+    timetable.free.extend(connections)
     begun = time.perf_counter() + 0.05
     for number in range(calls):
         due = begun + number / rate
@@ -123,10 +135,7 @@ async def paced(contender: Contender, rate: float, calls: int) -> list[float]:
             await asyncio.sleep(rest)
         if done.done():
             break
-        if free:
-            go(free.pop(), due)
-        else:
-            waiting.append(due)
+        timetable.ask(due)
     await done
     _closed(connections)
-    return sorted(took)
+    return sorted(timetable.took)

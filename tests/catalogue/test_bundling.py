@@ -8,6 +8,7 @@ import pytest
 
 from gateway.catalogue import bundling
 from gateway.catalogue.bundling import Schemas
+from gateway.catalogue.files import read
 from gateway.catalogue.reading import Reading
 from gateway.core.shape import Shape
 
@@ -17,7 +18,7 @@ def _schemas(root: Path, files: dict[str, Any]) -> Schemas:
         path = root / "schemas" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(schema), "utf-8")
-    return Schemas(Reading(root, root / "keys"), root / "schemas")
+    return Schemas(Reading(read(root, root / "keys")), root / "schemas")
 
 
 def test_references_across_files_end_in_definitions(tmp_path: Path) -> None:

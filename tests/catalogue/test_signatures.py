@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from gateway.catalogue.files import read
 from gateway.catalogue.reading import Reading
 from gateway.catalogue.signatures import (
     BadSignature,
@@ -118,6 +119,6 @@ def test_nobody_signs_with_the_wrong_key_or_for_a_stranger(base: Path) -> None:
 
 def test_dates_are_signed_as_they_are_written(base: Path) -> None:
     """YAML's own dates would have no canonical JSON; they stay the text that people see."""
-    source = Reading(base, base / "keys").yaml(base / AGREEMENT)
+    source = Reading(read(base, base / "keys")).yaml(base / AGREEMENT)
     assert source is not None
     assert b'"valid":{"from":"2026-01-01","until":"2027-12-31"}' in canonical(source.value)

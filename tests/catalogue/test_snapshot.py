@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.catalogue.reading import MAX_FILE_BYTES
+from gateway.catalogue.files import MAX_FILE_BYTES
 from gateway.core.model import AgencyId, ServiceId, Standing, SystemId
 from tests.catalogue.conftest import NOW, Load
 

@@ -2,9 +2,22 @@
 
 import pytest
 
-from gateway.core.breaker import FAILURES, Breaker, Outcome, State, ask, settle
+from gateway.core.breaker import (
+    FAILURES,
+    OF_ONE,
+    Breaker,
+    Outcome,
+    State,
+    ask,
+    behind,
+    settle,
+    settle_all,
+    settle_own,
+)
+from gateway.core.model import SystemId
 
-A, F, S = Outcome.ANSWERED, Outcome.FAILED, Outcome.SILENT
+A, F, S, U = Outcome.ANSWERED, Outcome.FAILED, Outcome.SILENT, Outcome.UNREACHED
+TAX, CLINIC, COURTS = map(SystemId, ("finance.tax", "health.clinic", "justice.courts"))
 
 
 def after(*outcomes: Outcome, at: float = 0.0) -> Breaker:
@@ -74,3 +87,46 @@ def test_late_outcomes_do_not_move_the_probe(outcome: Outcome) -> None:
     """A call that began before it opened decides nothing while the probe is under way."""
     probe = ask(after(*[F] * FAILURES), 5.0)
     assert settle(probe.breaker, outcome, 5.1, probe=False) is probe.breaker
+
+
+def shared(*calls: tuple[SystemId, Outcome]) -> State:
+    """The record of all consumers after these calls."""
+    breaker = Breaker()
+    for who, outcome in calls:
+        breaker = settle_all(breaker, outcome, 0.0, probe=False, who=who)
+    return breaker.state
+
+
+@pytest.mark.parametrize(
+    ("calls", "state"),
+    [
+        ([(TAX, F)] * 50, State.CLOSED),
+        ([(TAX, F)] * 50 + [(CLINIC, F)] * (FAILURES - OF_ONE - 1), State.CLOSED),
+        ([(TAX, F)] * 50 + [(CLINIC, F)] * (FAILURES - OF_ONE), State.OPEN),
+        ([(TAX, F), (CLINIC, F), (COURTS, F)] * 2, State.OPEN),
+        ([(TAX, F)] * 3 + [(CLINIC, A)] + [(CLINIC, F)] * 3 + [(TAX, F)], State.CLOSED),
+        ([(TAX, U)] * FAILURES, State.OPEN),
+        ([(TAX, F)] * 50 + [(TAX, U)] * (FAILURES - OF_ONE), State.OPEN),
+    ],
+)
+def test_one_consumer_opens_it_for_itself_alone(calls: list[tuple[SystemId, Outcome]], state: State) -> None:
+    """What one asks may be why it fails: for all it opens when two fail, or when the system cannot be reached."""
+    assert shared(*calls) is state
+
+
+def test_the_own_record_counts_own_failures() -> None:
+    """Five failures of its calls; that nobody can reach the system is no fault of its calls."""
+    breaker = Breaker()
+    for outcome in (U, U, F, F, U, F, F, F):
+        assert breaker.state is State.CLOSED
+        breaker = settle_own(breaker, outcome, 0.0, probe=False)
+    assert (breaker.state, breaker.until) == (State.OPEN, 5.0)
+
+
+def test_who_failed_the_probe_lets_others_try_first() -> None:
+    """When the rest is over, the next probe is another consumer's for a second."""
+    probe = ask(after(*[F] * FAILURES), 5.0)
+    everyone = settle_all(probe.breaker, F, 5.0, probe=True, who=TAX)
+    own = behind(everyone)
+    assert ask(everyone, everyone.until).probe
+    assert (ask(own, everyone.until).wait, ask(own, everyone.until + 1.0).wait) == (1.0, None)

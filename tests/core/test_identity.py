@@ -8,6 +8,7 @@ from gateway.core import identity
 from gateway.core.identity import Use
 from gateway.core.jwk import ALGORITHMS, BadKey, pinned, thumbprint
 from gateway.core.refusal import Refusal
+from tests.fakes import catalogues
 from tests.fakes.idp import (
     ISSUER,
     NOW,
@@ -22,6 +23,8 @@ from tests.fakes.idp import (
 
 KEY = key()
 IDP = "https://idp.finance.example"
+SHOWN, OTHER = "S" * 43, "O" * 43
+"""Thumbprints of two certificates."""
 
 
 def refused(token: str, use: Use = Use.CLIENT) -> Refusal:
@@ -166,6 +169,71 @@ def test_access_token_with_a_wrong_claim(changes: dict[str, Any]) -> None:
     assert caught.value.code == "identity.invalid"
 
 
+def test_bound_token() -> None:
+    """A token may name the one client certificate with which it is used; most name none."""
+    assert access().certificate is None
+    assert access(cnf=dict(identity.confirmation(SHOWN))).certificate == SHOWN
+
+
+@pytest.mark.parametrize(
+    "cnf",
+    [
+        {},
+        {"jkt": SHOWN},
+        {"jwk": KEY.public},
+        {"x5t#S256": SHOWN, "jkt": SHOWN},
+        {"x5t#S256": [SHOWN]},
+        {"x5t#S256": SHOWN[:-1]},
+        {"x5t#S256": SHOWN + "="},
+        {"x5t#S256": ""},
+        {"x5t": SHOWN},
+        [SHOWN],
+        SHOWN,
+        False,
+        0,
+    ],
+)
+def test_binding_that_cannot_be_checked(cnf: Any) -> None:
+    """A token that is bound in another way, or to more, is refused: passing the binding over would undo it."""
+    with pytest.raises(Refusal, match="cnf") as caught:
+        access(cnf=cnf)
+    assert caught.value.code == "identity.invalid"
+
+
+def test_binding_to_null() -> None:
+    """A cnf that is null is a binding too."""
+    jws = identity.read(KEY.sign({**access_claims(), "cnf": None}, typ="at+jwt"), Use.ACCESS)
+    with pytest.raises(Refusal, match="cnf"):
+        identity.access_token(jws, issuer=IDP, audience="DEMO", own=False, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("bound_to", "must", "shown", "words"),
+    [
+        (None, False, None, None),
+        (None, False, SHOWN, None),
+        (SHOWN, False, SHOWN, None),
+        (SHOWN, True, SHOWN, None),
+        (SHOWN, False, None, "none was shown"),
+        (SHOWN, True, OTHER, "another client certificate"),
+        (SHOWN, False, OTHER, "another client certificate"),
+        (SHOWN, False, "", "another client certificate"),
+        (None, True, None, "bound to no client certificate"),
+        (None, True, SHOWN, "bound to no client certificate"),
+    ],
+)
+def test_binding_is_held(bound_to: str | None, must: bool, shown: str | None, words: str | None) -> None:  # noqa: FBT001 - a column of the table
+    """A bound token goes with its certificate alone; one that is not bound, with systems that need not be."""
+    proof = access(cnf={"x5t#S256": bound_to} if bound_to else None)
+    system = catalogues.system("finance.local_tax", certificate_bound=must)
+    if words is None:
+        identity.hold_binding(proof, system, shown)
+        return
+    with pytest.raises(Refusal, match=words) as caught:
+        identity.hold_binding(proof, system, shown)
+    assert caught.value.code == "identity.invalid"
+
+
 def test_own_access_token_must_name_the_client_key() -> None:
     """A token of the gateway itself says by which key it was got, so that the key can be taken away."""
     jws = identity.read(KEY.sign(access_claims(), typ="at+jwt"), Use.ACCESS)
@@ -219,6 +287,13 @@ def test_user_assertion() -> None:
     person, exp = identity.user_assertion(jws, issuer=IDP, audience="DEMO", now=NOW)
     assert (person.issuer, person.subject, person.post, person.unit) == (IDP, "clerk-17", "registrar", None)
     assert exp == NOW + 600
+
+
+def test_bound_user_assertion() -> None:
+    """An assertion about a person that is bound to a key is refused: nothing here would check the key."""
+    jws = identity.read(KEY.sign(person_claims(cnf={"x5t#S256": SHOWN})), Use.PERSON)
+    with pytest.raises(Refusal, match="cnf"):
+        identity.user_assertion(jws, issuer=IDP, audience="DEMO", now=NOW)
 
 
 @pytest.mark.parametrize("header", [None, "", "Basic abc", "Bearer", "Bearer ", "token"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.limits import Bucket, day_of, draw, full, seconds_to_midnight
+from gateway.core.limits import Bucket, day_of, draw, full, has_turn, seconds_to_midnight
 from gateway.core.model import Rate
 
 many = settings(max_examples=200, deadline=None)
@@ -123,3 +123,22 @@ def test_a_day_is_written_as_a_date() -> None:
     """An instant belongs to the day that the zone's calendar shows."""
     at = datetime(2026, 11, 20, 17, tzinfo=UTC)
     assert [day_of(at, zone) for zone in (UTC, PHNOM_PENH)] == ["2026-11-20", "2026-11-21"]
+
+
+@pytest.mark.parametrize(
+    ("places", "shares"), [(1, [1]), (2, [1, 1]), (3, [2, 1]), (10, [5, 3, 1, 1]), (50, [25, 13, 6, 3])]
+)
+def test_whoever_comes_next_finds_a_place(places: int, shares: list[int]) -> None:
+    """Consumers that take what they get, one after the other: each leaves as much as it holds."""
+    taken: list[int] = []
+    for _ in shares:
+        own = 0
+        while has_turn(own, places - sum(taken) - own, alone=False):
+            own += 1
+        taken.append(own)
+    assert taken == shares
+
+
+def test_who_is_alone_has_all_places() -> None:
+    """While nobody else asks there is nobody to leave any to."""
+    assert [has_turn(own, 3 - own, alone=True) for own in range(4)] == [True, True, True, False]

@@ -7,6 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from gateway.catalogue import manifests
+from gateway.catalogue.files import alone
 from gateway.catalogue.reading import Reading
 from tests.docs.pages import Block, Page, pages
 from tests.docs.stage import Stage, commands
@@ -61,6 +62,6 @@ def test_examples_of_endpoints_are_endpoints(tmp_path: Path) -> None:
     for block in found:
         path = tmp_path / "endpoints.yaml"
         path.write_text(block.text, "utf-8")
-        source = Reading(tmp_path, tmp_path).yaml(path)
+        source = Reading(alone(path)).yaml(path)
         assert source is not None
         ENDPOINTS.validate_python(source.value)

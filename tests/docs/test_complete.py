@@ -23,6 +23,7 @@ from gateway.catalogue.refusal_page import page as served
 from gateway.core.entry import Step
 from gateway.core.refusal import TABLE
 from gateway.edge import archive
+from gateway.edge.roster import ParentMeters
 from gateway.edge.telemetry import Meters
 from gateway.settings import PREFIX, Settings
 from tests.docs.pages import ROOT, page
@@ -43,7 +44,7 @@ def _written(default: object) -> str:
 
 
 def _metrics() -> Iterator[tuple[str, tuple[str, ...]]]:
-    for metric in vars(Meters()).values():
+    for metric in (*vars(Meters()).values(), *vars(ParentMeters()).values()):
         labels = getattr(metric, "_labelnames", None)
         if labels is not None:
             yield metric.describe()[0].name + ("_total" if isinstance(metric, Counter) else ""), labels
@@ -61,7 +62,7 @@ def _commands(group: TyperGroup, before: str) -> Iterator[tuple[str, TyperComman
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
             yield from _commands(command, f"{before} {name}")
-        elif isinstance(command, TyperCommand):
+        elif isinstance(command, TyperCommand) and not command.hidden:
             yield f"{before} {name}", command
 
 

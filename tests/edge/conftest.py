@@ -11,7 +11,15 @@ LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
 }
 """``gateway serve`` runs on uvloop, which is not to be had everywhere."""
-ON_BOTH = {"test_outbound.py", "test_connections.py", "test_dialing.py"}
+ON_BOTH = {
+    "test_outbound.py",
+    "test_connections.py",
+    "test_dialing.py",
+    "test_peer.py",
+    "test_listener.py",
+    "test_drain.py",
+    "test_tls.py",
+}
 
 
 def pytest_asyncio_loop_factories(

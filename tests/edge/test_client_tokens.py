@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives import serialization
 
 from gateway import client as module
-from gateway.client import Answer, GatewayClient, NotIdentified, NotPermitted, Unreachable
+from gateway.client import Answer, GatewayClient, NotIdentified, NotPermitted, Pace, TooMany, Unreachable
 from gateway.client.tokens import MAX_SCOPE_SETS
+from tests.fakes.certificates import AUTHORITY, certificate, serving
 from tests.fakes.gateway_double import ISSUER, GatewayDouble, Watch, page, private_key, refusal
 
 KEY = private_key()
@@ -189,6 +192,19 @@ async def test_token_endpoint_is_out_of_service(gateway: GatewayClient, double: 
     assert len({form["client_assertion"] for form in double.grants}) == 3
 
 
+async def test_too_many_tokens(gateway: GatewayClient, double: GatewayDouble, watch: Watch) -> None:
+    """A token endpoint that is asked too often is left alone for as long as it says."""
+    text = '{"error": "temporarily_unavailable", "error_description": "Keep a token."}'
+    double.token_faults.append(page(429, text, "application/json", headers={"Retry-After": "3"}))
+    await ask(gateway)
+    assert watch.slept == [3.2]
+    double.token_faults.append(page(429, text, "application/json", headers={"Retry-After": "3600"}))
+    double.valid.clear()
+    with pytest.raises(TooMany, match="Keep a token") as caught:
+        await ask(gateway)
+    assert (caught.value.retry_after, watch.slept) == (3600.0, [3.2])
+
+
 @pytest.mark.parametrize("text", ["[]", '{"access_token": "a\\r\\nb", "expires_in": 600}', '{"access_token": "a"}'])
 async def test_useless_token(gateway: GatewayClient, double: GatewayDouble, text: str) -> None:
     """An answer that grants nothing usable is not the gateway's."""
@@ -233,6 +249,58 @@ def test_key_files_that_cannot_be_used(tmp_path: Path, text: str | None, words: 
     with pytest.raises(ValueError, match=words) as caught:
         GatewayClient("https://x", client_id="a.b", key=file)
     assert str(file) in str(caught.value)
+
+
+async def test_certificate_is_shown(tmp_path: Path) -> None:
+    """A client with a certificate shows it, wherever it connects."""
+    tls = serving()
+    tls.verify_mode = ssl.CERT_REQUIRED
+    AUTHORITY.cert_pem.write_to_path(tmp_path / "authority.pem")
+    given: dict[str, Any] = {
+        "client_id": "a.b",
+        "key": KEY,
+        "ca_file": tmp_path / "authority.pem",
+        "pace": Pace(attempts=1),
+    }
+    async with GatewayDouble(KEY, tls=tls) as double:
+        async with GatewayClient(double.url, **given, certificate=str(certificate().saved(tmp_path))) as gateway:
+            assert (await ask(gateway)).exchange == "x-1"
+        async with GatewayClient(double.url, **given) as gateway:
+            with pytest.raises(Unreachable):
+                await ask(gateway)
+
+
+@pytest.mark.parametrize("url", ["https://gateway.example", "http://127.0.0.1:8080"])
+@pytest.mark.parametrize("what", ["missing", "nothing", "encrypted", "of another", "sound"])
+def test_certificates_that_cannot_be_used(tmp_path: Path, url: str, what: str) -> None:
+    """A certificate that cannot be shown is an error at once: the file is named, its key is not, nobody is asked."""
+    files = _certificates(tmp_path)
+    words = "https" if url.startswith("http:") else "cannot be used.*without a passphrase"
+    if what == "sound" and url.startswith("https:"):
+        GatewayClient(url, client_id="a.b", key=KEY, certificate=files[what])
+        return
+    with pytest.raises(ValueError, match=words) as caught:
+        GatewayClient(url, client_id="a.b", key=KEY, certificate=files[what])
+    assert str(files[what]) in str(caught.value) or url in str(caught.value)
+
+
+def _certificates(folder: Path) -> dict[str, Path]:
+    """Files with and without what a client certificate needs."""
+    mine = certificate()
+    key = serialization.load_pem_private_key(mine.leaf.private_key_pem.bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    )
+    (folder / "nothing.pem").write_text("nothing")
+    (folder / "locked.pem").write_bytes(locked + mine.pem.encode())
+    (folder / "mixed.pem").write_bytes(certificate().leaf.private_key_pem.bytes() + mine.pem.encode())
+    return {
+        "missing": folder / "missing.pem",
+        "nothing": folder / "nothing.pem",
+        "encrypted": folder / "locked.pem",
+        "of another": folder / "mixed.pem",
+        "sound": mine.saved(folder),
+    }
 
 
 def test_client_stands_alone() -> None:

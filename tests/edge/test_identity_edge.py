@@ -35,6 +35,9 @@ from tests.fakes.idp import (
 CLIENT, IDP, STRANGER = key(), key(), key()
 IDP_URL = "https://idp.finance.example"
 SCOPES = ("population:read", "tax:read")
+SHOWN = "S" * 43
+"""The thumbprint of a client certificate."""
+BOUND = {"x5t#S256": SHOWN}
 
 
 @pytest.fixture(scope="module")
@@ -107,21 +110,21 @@ async def both(
     identity: Identity, header: str, person: str | None, catalogue: Catalogue, now: float
 ) -> tuple[Caller, Person | None]:
     """The system and, where one is asserted, the person; as an exchange asks for them."""
-    caller = await identity.caller(header, catalogue, now)
+    caller = await identity.caller(header, None, catalogue, now)
     home = catalogue.systems[caller.system].agency
     return caller, await identity.person(person, home, catalogue, now) if person is not None else None
 
 
 async def test_own_token(identity: Identity, ring: Keyring) -> None:
     """A token of the gateway says who calls, with which scopes, by which key."""
-    caller = await identity.caller(own(ring), named(), NOW)
+    caller = await identity.caller(own(ring), None, named(), NOW)
     assert caller == Caller(SystemId("finance.local_tax"), frozenset(SCOPES), CLIENT.thumbprint)
 
 
 async def test_remembered_token_expires(identity: Identity, ring: Keyring) -> None:
     """A token that was verified once is dead at its exp all the same."""
     header = own(ring)
-    await identity.caller(header, named(), NOW + 599.9)
+    await identity.caller(header, None, named(), NOW + 599.9)
     assert (await refused(identity, header, named(), NOW + 600)).code == "identity.expired"
 
 
@@ -129,8 +132,8 @@ async def test_remembered_token_is_read_once(identity: Identity, ring: Keyring) 
     """What a signature proves is remembered, and no more of it than is bounded."""
     small = Identity(ring, ISSUER, identity._jwks, remembered=3)
     for number in range(5):
-        await small.caller(own(ring, jti=str(number)), named(), NOW)
-        await small.caller(own(ring, jti="again"), named(), NOW)
+        await small.caller(own(ring, jti=str(number)), None, named(), NOW)
+        await small.caller(own(ring, jti="again"), None, named(), NOW)
     assert len(small._tokens._values) == 3
 
 
@@ -145,7 +148,7 @@ async def test_forged_signature(identity: Identity, ring: Keyring) -> None:
 async def test_changed_token(identity: Identity, ring: Keyring) -> None:
     """Claims that were changed after signing are refused, also after the good token was remembered."""
     header = own(ring)
-    await identity.caller(header, named(), NOW)
+    await identity.caller(header, None, named(), NOW)
     head, _, signature = header.split(".")
     changed = ".".join([head, own(ring, scope="everything").split(".")[1], signature])
     assert (await refused(identity, changed, named())).code == "identity.invalid"
@@ -176,7 +179,7 @@ async def test_client_assertion_is_no_access_token(identity: Identity) -> None:
 async def test_key_removed_from_the_folder(identity: Identity, ring: Keyring) -> None:
     """Taking a key out of the agency's folder ends its tokens at once, also remembered ones."""
     header = own(ring)
-    await identity.caller(header, named(), NOW)
+    await identity.caller(header, None, named(), NOW)
     assert (await refused(identity, header, named(keys=[STRANGER]))).code == "identity.revoked"
     assert (await refused(identity, header, named(keys=[]))).code == "identity.revoked"
 
@@ -184,29 +187,29 @@ async def test_key_removed_from_the_folder(identity: Identity, ring: Keyring) ->
 async def test_system_revoked(identity: Identity, ring: Keyring) -> None:
     """A revoked system is refused at once; a suspended one is left for policy to answer."""
     header = own(ring)
-    await identity.caller(header, named(), NOW)
+    await identity.caller(header, None, named(), NOW)
     assert (await refused(identity, header, named(standing=Standing.REVOKED))).code == "identity.revoked"
-    assert (await identity.caller(header, named(standing=Standing.SUSPENDED), NOW)).scopes
+    assert (await identity.caller(header, None, named(standing=Standing.SUSPENDED), NOW)).scopes
 
 
 async def test_system_removed(identity: Identity, ring: Keyring) -> None:
     """A system that is no longer in any folder is refused."""
     header = own(ring)
-    await identity.caller(header, named(), NOW)
+    await identity.caller(header, None, named(), NOW)
     assert (await refused(identity, header, catalogues.of())).code == "identity.revoked"
 
 
 async def test_scope_taken_away(identity: Identity, ring: Keyring) -> None:
     """A scope that the system lost is lost to tokens that still say it."""
     header = own(ring)
-    assert (await identity.caller(header, named(), NOW)).scopes == frozenset(SCOPES)
-    assert (await identity.caller(header, named(scopes=["tax:read"]), NOW)).scopes == {"tax:read"}
+    assert (await identity.caller(header, None, named(), NOW)).scopes == frozenset(SCOPES)
+    assert (await identity.caller(header, None, named(scopes=["tax:read"]), NOW)).scopes == {"tax:read"}
 
 
 async def test_foreign_token(identity: Identity) -> None:
     """A token of an issuer that the system's own agency names is taken, without scopes that the system lacks."""
     header = foreign(scope="population:read admin", client_key="forged")
-    caller = await identity.caller(header, named(IDP_ENTRY), NOW)
+    caller = await identity.caller(header, None, named(IDP_ENTRY), NOW)
     assert (caller.scopes, caller.client_key) == (frozenset(["population:read"]), None)
 
 
@@ -225,7 +228,7 @@ async def test_foreign_token_not_taken(identity: Identity, entry: Issuer) -> Non
     """Another agency's issuer, one for persons, another key or audience: refused, also when once remembered."""
     header = foreign()
     assert (await refused(identity, header, named(entry))).code == "identity.invalid"
-    await identity.caller(header, named(IDP_ENTRY), NOW)
+    await identity.caller(header, None, named(IDP_ENTRY), NOW)
     assert (await refused(identity, header, named(entry))).code == "identity.invalid"
 
 
@@ -238,7 +241,7 @@ async def test_issuer_speaks_for_its_own_agency_alone(identity: Identity) -> Non
 async def test_declared_audience(identity: Identity) -> None:
     """An issuer may have an audience of its own for the gateway."""
     entry = catalogues.issuer(IDP_URL, "finance", IDP.public, audience="https://gw")
-    caller = await identity.caller(foreign(aud=["https://gw", "other"]), named(entry), NOW)
+    caller = await identity.caller(foreign(aud=["https://gw", "other"]), None, named(entry), NOW)
     assert caller.system == "finance.local_tax"
 
 
@@ -253,13 +256,13 @@ async def test_published_keys(identity: Identity, server: Server, jwks: Jwks, cl
     """Keys behind an address are fetched once; a key that its owner withdraws ends remembered tokens too."""
     catalogue = named(catalogues.issuer(IDP_URL, "finance", keys_url=server.url))
     for _ in range(3):
-        await identity.caller(foreign(), catalogue, NOW)
+        await identity.caller(foreign(), None, catalogue, NOW)
     header = foreign()
-    await identity.caller(header, catalogue, NOW)
+    await identity.caller(header, None, catalogue, NOW)
     assert server.asked == 1
     server.keys = [STRANGER.public]
     clock.now += 301
-    await identity.caller(header, catalogue, NOW)  # stale: still good, and renewed meanwhile
+    await identity.caller(header, None, catalogue, NOW)  # stale: still good, and renewed meanwhile
     for task in tuple(jwks._tasks):
         await task
     assert (await refused(identity, header, catalogue)).code == "identity.invalid"
@@ -286,9 +289,9 @@ async def test_client_key_behind_an_address(identity: Identity, ring: Keyring, s
     """A system's own published key ends its tokens too when the set at hand no longer has it."""
     server.keys = [CLIENT.public]
     catalogue = named(keys=[], keys_url=server.url)
-    assert (await identity.caller(own(ring), catalogue, NOW)).client_key == CLIENT.thumbprint
+    assert (await identity.caller(own(ring), None, catalogue, NOW)).client_key == CLIENT.thumbprint
     await identity.authenticate(CLIENT.sign(assertion_claims()), catalogue, NOW)
-    await identity.caller(own(ring), catalogue, NOW)
+    await identity.caller(own(ring), None, catalogue, NOW)
     other = own(ring, client_key=STRANGER.thumbprint)
     assert (await refused(identity, other, catalogue)).code == "identity.revoked"
 
@@ -329,6 +332,29 @@ async def test_no_user_assertion(identity: Identity, ring: Keyring, assertion: s
     assert refusal.detail.startswith("The user assertion")
 
 
+@pytest.mark.parametrize("signer", ["own", "foreign"])
+async def test_bound_token(identity: Identity, ring: Keyring, signer: str) -> None:
+    """A bound token goes with its certificate alone: also remembered, and when the folder no longer asks for it."""
+    header = own(ring, cnf=BOUND) if signer == "own" else foreign(cnf=BOUND)
+    for catalogue in (named(IDP_ENTRY, certificate_bound=True), named(IDP_ENTRY)):
+        assert (await identity.caller(header, SHOWN, catalogue, NOW)).system == "finance.local_tax"
+        for stolen in (None, "T" * 43, SHOWN[:-1]):
+            with pytest.raises(Refusal, match="certificate") as caught:
+                await identity.caller(header, stolen, catalogue, NOW)
+            assert caught.value.code == "identity.invalid"
+
+
+@pytest.mark.parametrize("header", [foreign(), None])
+async def test_binding_asked_for_later(identity: Identity, ring: Keyring, header: str | None) -> None:
+    """From the moment at which a folder asks for bound tokens, those that are not bound are over, remembered or not."""
+    unbound = header or own(ring)
+    await identity.caller(unbound, SHOWN, named(IDP_ENTRY), NOW)
+    catalogue = named(IDP_ENTRY, certificate_bound=True)
+    for shown in (SHOWN, None):
+        with pytest.raises(Refusal, match="bound to no client certificate"):
+            await identity.caller(unbound, shown, catalogue, NOW)
+
+
 async def test_authenticate(identity: Identity) -> None:
     """A client assertion proves a system by one of the keys of its folder."""
     client = await identity.authenticate(CLIENT.sign(assertion_claims(), typ="JWT"), named(), NOW)
@@ -361,7 +387,7 @@ async def test_revoked_client(identity: Identity) -> None:
 async def test_reload_with_the_same_words(identity: Identity, jwks: Jwks) -> None:
     """A catalogue that was read again, saying the same, does not make remembered tokens be verified again."""
     header = foreign()
-    await identity.caller(header, named(IDP_ENTRY), NOW)
+    await identity.caller(header, None, named(IDP_ENTRY), NOW)
     before = next(iter(identity._tokens._values.values()))
-    await identity.caller(header, named(replace(IDP_ENTRY)), NOW)
+    await identity.caller(header, None, named(replace(IDP_ENTRY)), NOW)
     assert next(iter(identity._tokens._values.values())) is before

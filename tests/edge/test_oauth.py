@@ -1,11 +1,14 @@
 """The token endpoint and what is published, over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import base64
+from collections.abc import AsyncIterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 import trustme
 from aiohttp import web
@@ -16,10 +19,13 @@ from gateway.core.refusal import Refusal
 from gateway.edge import oauth
 from gateway.edge.identity import Identity
 from gateway.edge.keys import Keyring
+from gateway.edge.peer import Peers
 from tests.fakes import catalogues
+from tests.fakes.certificates import certificate
 from tests.fakes.idp import ISSUER, NOW, Clock, Noted, assertion_claims, fetching, key, keyring
 
 KEY = key()
+CERTIFICATE = certificate()
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -44,18 +50,27 @@ class Site:
     def __init__(self, ring: Keyring) -> None:
         self.ring = ring
         self.now = NOW
+        self.steady = Clock()
         self.once = Memory()
         self.noted = Noted()
         self.standing = Standing.ACTIVE
         self.scopes = ["population:read", "tax:read"]
+        self.certificate_bound = False
         self.client: TestClient[Any, Any]
         self.identity: Identity
 
     def catalogue(self) -> Any:
-        system = catalogues.system("finance.local_tax", KEY.public, scopes=self.scopes, standing=self.standing)
-        return catalogues.of(catalogues.agency("finance", system))
+        system = catalogues.system(
+            "finance.local_tax",
+            KEY.public,
+            scopes=self.scopes,
+            certificate_bound=self.certificate_bound,
+            standing=self.standing,
+        )
+        other = catalogues.system("finance.audit_office", KEY.public)
+        return catalogues.of(catalogues.agency("finance", system, other))
 
-    async def post(self, **changes: Any) -> tuple[int, dict[str, Any]]:
+    async def post(self, headers: Mapping[str, str] | None = None, **changes: Any) -> tuple[int, dict[str, Any]]:
         form = {
             "grant_type": "client_credentials",
             "client_assertion_type": ASSERTION_TYPE,
@@ -63,7 +78,7 @@ class Site:
             **changes,
         }
         sent = aiohttp.FormData({name: value for name, value in form.items() if value is not None})
-        async with self.client.post("/oauth/token", data=sent) as response:
+        async with self.client.post("/oauth/token", data=sent, headers=headers) as response:
             assert response.headers["Cache-Control"] == "no-store"
             return response.status, await response.json()
 
@@ -73,7 +88,8 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     async with fetching(trustme.CA(), Clock(), Noted()) as jwks:
         site = Site(keyring(tmp_path))
         site.identity = Identity(site.ring, ISSUER, jwks)
-        around = oauth.Surroundings(site.catalogue, lambda: site.now, site.once, site.noted)
+        peers = Peers([ip_network("127.0.0.1/32")])
+        around = oauth.Surroundings(site.catalogue, lambda: site.now, site.steady, peers, site.once, site.noted)
         app = web.Application()
         app.add_routes(oauth.routes(site.ring, ISSUER, site.identity, around))
         async with TestClient(TestServer(app)) as site.client:
@@ -85,7 +101,7 @@ async def test_issued(site: Site) -> None:
     status, body = await site.post()
     assert (status, body["token_type"], body["expires_in"]) == (200, "Bearer", 600)
     assert body["scope"] == "population:read tax:read"
-    caller = await site.identity.caller("Bearer " + body["access_token"], site.catalogue(), NOW + 599)
+    caller = await site.identity.caller("Bearer " + body["access_token"], None, site.catalogue(), NOW + 599)
     assert (caller.system, caller.client_key) == ("finance.local_tax", KEY.thumbprint)
     assert site.noted.outcomes == ["issued"]
 
@@ -93,7 +109,7 @@ async def test_issued(site: Site) -> None:
 async def test_part_of_the_scopes(site: Site) -> None:
     """A token may be for less than the system may."""
     _, body = await site.post(scope="tax:read", client_id="finance.local_tax")
-    caller = await site.identity.caller("Bearer " + body["access_token"], site.catalogue(), NOW)
+    caller = await site.identity.caller("Bearer " + body["access_token"], None, site.catalogue(), NOW)
     assert caller.scopes == {"tax:read"}
 
 
@@ -102,7 +118,7 @@ async def test_system_without_scopes(site: Site) -> None:
     site.scopes = []
     status, body = await site.post()
     assert (status, body["scope"]) == (200, "")
-    assert not (await site.identity.caller("Bearer " + body["access_token"], site.catalogue(), NOW)).scopes
+    assert not (await site.identity.caller("Bearer " + body["access_token"], None, site.catalogue(), NOW)).scopes
 
 
 async def test_token_is_fresh_each_time(site: Site) -> None:
@@ -235,6 +251,79 @@ async def test_revoked_system(site: Site) -> None:
     assert (await site.post())[1]["error"] == "invalid_client"
 
 
+def claims(body: Mapping[str, Any]) -> Any:
+    """What a token says."""
+    part = body["access_token"].split(".")[1]
+    return orjson.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+async def test_bound_token(site: Site) -> None:
+    """The token of a system whose folder asks for it is bound to the certificate that came with the request."""
+    site.certificate_bound = True
+    status, body = await site.post({"Client-Cert": CERTIFICATE.sequence})
+    assert (status, claims(body)["cnf"]) == (200, {"x5t#S256": CERTIFICATE.thumbprint})
+    header = "Bearer " + body["access_token"]
+    await site.identity.caller(header, CERTIFICATE.thumbprint, site.catalogue(), NOW)
+    with pytest.raises(Refusal, match="none was shown"):
+        await site.identity.caller(header, None, site.catalogue(), NOW)
+
+
+async def test_no_certificate_for_a_bound_token(site: Site) -> None:
+    """Without a certificate such a system gets no token, hears what to do, and its assertion is not used up."""
+    site.certificate_bound = True
+    status, body = await site.post()
+    assert (status, body["error"]) == (400, "invalid_request")
+    assert "connect with one" in body["error_description"]
+    assert site.once.seen == {}
+
+
+async def test_certificate_that_nobody_asked_for(site: Site) -> None:
+    """Other systems' tokens are not bound, whatever certificate they show."""
+    _, body = await site.post({"Client-Cert": CERTIFICATE.sequence})
+    assert "cnf" not in claims(body)
+
+
+async def test_nonsense_for_a_certificate(site: Site) -> None:
+    """What a trusted proxy passes on must be a certificate."""
+    status, body = await site.post({"Client-Cert": "nonsense"})
+    assert (status, body["error"]) == (400, "invalid_request")
+    assert "nonsense" not in body["error_description"]
+
+
+async def storm(site: Site, first: int, count: int, system: str = "finance.local_tax") -> list[int]:
+    """That many requests, each with an assertion of its own."""
+    made = [KEY.sign(assertion_claims(system, jti=str(number))) for number in range(first, first + count)]
+    return [(await site.post(client_assertion=assertion))[0] for assertion in made]
+
+
+async def test_token_storm(site: Site) -> None:
+    """Beyond thirty tokens in ten seconds a system gets 429, the database is not asked, and others get theirs."""
+    assert await storm(site, 0, oauth.MAX_TOKENS + 2) == [200] * oauth.MAX_TOKENS + [429] * 2
+    assert len(site.once.seen) == oauth.MAX_TOKENS
+    assert site.noted.outcomes[-2:] == ["too_many"] * 2
+    assert await storm(site, 0, 1, "finance.audit_office") == [200]
+    site.steady.now += 1.0
+    assert await storm(site, 100, 4) == [200] * 3 + [429]
+
+
+async def test_answer_to_a_token_storm(site: Site) -> None:
+    """Who asks too often is told when to ask again, in a form that OAuth clients read."""
+    await storm(site, 0, oauth.MAX_TOKENS)
+    async with site.client.post("/oauth/token", data=_form()) as response:
+        body = await response.json()
+        assert (response.status, response.headers["Retry-After"]) == (429, "1")
+    assert body["error"] == "temporarily_unavailable"
+    assert "more than 30 tokens in 10 s" in body["error_description"]
+
+
+async def test_others_cannot_use_up_a_systems_tokens(site: Site) -> None:
+    """Requests that prove nothing draw nothing."""
+    forged = key().sign(assertion_claims())
+    for _ in range(oauth.MAX_TOKENS + 1):
+        assert (await site.post(client_assertion=forged))[0] == 401
+    assert (await site.post())[0] == 200
+
+
 async def test_published_keys(site: Site) -> None:
     """The JWKS has the public keys alone, and what it has verifies the tokens."""
     async with site.client.get("/.well-known/jwks.json") as response:
@@ -256,4 +345,5 @@ async def test_metadata(site: Site) -> None:
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "RS256", "PS256"],
+        "tls_client_certificate_bound_access_tokens": True,
     }

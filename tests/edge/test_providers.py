@@ -15,6 +15,7 @@ from gateway.edge.providers import Providers
 from gateway.protocols.protocol import Answer, Call, ProviderFault, Surroundings
 from tests.fakes import systems
 from tests.fakes.systems import call, endpoint, hostile
+from tests.fakes.town import until
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 KEY = (AgencyId("interior"), ServiceId("population.person_lookup.v1"))
@@ -236,7 +237,7 @@ async def test_a_full_endpoint_keeps_nobody_waiting() -> None:
     assert providers.states()[KEY] == "closed"
 
 
-def reloading() -> tuple[Providers, list[Scripted]]:
+def reloading(*, late: float = 0.0) -> tuple[Providers, list[Scripted]]:
     """Providers that note each connection; one whose options say so cannot be connected."""
     made: list[Scripted] = []
 
@@ -247,7 +248,7 @@ def reloading() -> tuple[Providers, list[Scripted]]:
         return made[-1]
 
     around = Surroundings(HttpOutbound(), python=False, root=Path(), secrets=Path())
-    return Providers(around, Clock(), {"scripted": connect}), made
+    return Providers(around, Clock(), {"scripted": connect}, late=late), made
 
 
 async def test_a_reload_keeps_what_is_unchanged() -> None:
@@ -257,8 +258,30 @@ async def test_a_reload_keeps_what_is_unchanged() -> None:
     providers.adopt(of(endpoint("scripted", a=1)))
     assert len(made) == 1
     providers.adopt(of(endpoint("scripted", a=2)))
-    await asyncio.sleep(0)
+    await until(lambda: made[0].closed)
     assert [provider.closed for provider in made] == [1, 0]
+
+
+async def test_an_exchange_asks_the_system_of_its_own_catalogue() -> None:
+    """What began before a reload is not sent to where the endpoint is now; what began after it is."""
+    providers, made = reloading(late=30.0)
+    before, after = endpoint("scripted", a=1), endpoint("scripted", a=2)
+    for served in (before, after):
+        providers.adopt(of(served))
+    await ask(providers, before)
+    await ask(providers, after)
+    await ask(providers, replace(after, standing=Standing.SUSPENDED))
+    assert [len(each.calls) for each in made] == [1, 2]
+    await providers.close()
+    assert [each.closed for each in made] == [1, 1]
+
+
+async def test_new_code_or_a_new_secret_connects_anew() -> None:
+    """The manifest says the same and what it names changed: the endpoint is connected again."""
+    providers, made = reloading()
+    for seal in (b"1", b"1", b"2"):
+        providers.adopt(of(endpoint("scripted")), {"interior": seal})
+    assert len(made) == 2
 
 
 async def test_a_reload_lets_running_calls_end() -> None:

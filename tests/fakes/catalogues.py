@@ -28,12 +28,22 @@ def system(
     *keys: Jwk,
     scopes: Iterable[str] = (),
     keys_url: str | None = None,
+    certificate_bound: bool = False,
     standing: Standing = Standing.ACTIVE,
 ) -> System:
     """The system ``agency.system`` with its public keys."""
     identifier = SystemId(name)
     prints = frozenset(thumbprint(key) for key in keys)
-    return System(identifier, agency_of(identifier), frozenset(scopes), keys, prints, keys_url, standing)
+    return System(
+        id=identifier,
+        agency=agency_of(identifier),
+        scopes=frozenset(scopes),
+        keys=keys,
+        thumbprints=prints,
+        keys_url=keys_url,
+        certificate_bound=certificate_bound,
+        standing=standing,
+    )
 
 
 def issuer(

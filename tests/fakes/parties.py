@@ -102,8 +102,14 @@ class Terms:
     disclosed: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DISCLOSED)
     standing: Standing = Standing.ACTIVE
     """Of the tax office's agreement."""
+    until: int = 2199
+    """The last year of it."""
     tax_office: Standing = Standing.ACTIVE
     """Of its system."""
+    certificate_bound: bool = False
+    """The same."""
+    scopes: tuple[str, ...] = ("population:read", "population:write")
+    """Of every system."""
 
 
 USUAL = Terms()
@@ -177,17 +183,16 @@ def _endpoint(service: str, url: str, terms: Terms) -> Endpoint:
 
 def catalogue_of(url: str, keys: Mapping[str, idp.Key], terms: Terms) -> Catalogue:
     """The interior ministry provides; others ask, each under an agreement of its own, or none."""
-    asks = ("population:read", "population:write")
 
     def system(name: str, **more: Any) -> System:
-        return catalogues.system(name, keys[name].public, scopes=asks, **more)
+        return catalogues.system(name, keys[name].public, scopes=terms.scopes, **more)
 
     issuer = catalogues.issuer(IDP, "finance", keys[IDP].public)
     return catalogues.of(
         catalogues.agency("interior", endpoints=[_endpoint(each.id, url, terms) for each in SERVICES]),
         catalogues.agency(
             "finance",
-            system(TAX, standing=terms.tax_office),
+            system(TAX, standing=terms.tax_office, certificate_bound=terms.certificate_bound),
             system("finance.audit_office"),
             system("finance.old_desk", standing=Standing.REVOKED),
             issuers=[issuer],
@@ -201,7 +206,7 @@ def catalogue_of(url: str, keys: Mapping[str, idp.Key], terms: Terms) -> Catalog
         ),
         services=SERVICES,
         agreements=(
-            _agreement("MOI-FIN-2024-014", TAX, LOOK_UP, CHANGE, terms=terms),
+            _agreement("MOI-FIN-2024-014", TAX, LOOK_UP, CHANGE, terms=terms, until=terms.until),
             _agreement("MOI-SAENSUK-2024-001", "saensuk.front_desk", LOOK_UP, terms=USUAL, until=2025),
             _agreement(
                 "MOI-LAMPANG-2024-005",

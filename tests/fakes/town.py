@@ -4,13 +4,15 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
+import asyncpg
 import orjson
 from aiohttp import web
 
@@ -19,8 +21,9 @@ from gateway.edge import archive
 from gateway.edge.exchange import Exchanges
 from gateway.edge.identity import Identity
 from gateway.edge.keys import Keyring
+from gateway.edge.postgres import PostgresDriver, dsn_of, named
 from gateway.edge.providers import Providers
-from gateway.edge.store import SqliteDriver
+from gateway.edge.store import Driver, SqliteDriver, database_path
 from gateway.edge.upkeep import Upkeep
 from gateway.settings import Settings
 from tests.fakes import idp
@@ -150,7 +153,47 @@ class Entry:
     kept: archive.Kept
 
 
-class Town:
+def driver_of(url: str, instance: str) -> Driver:
+    """A connection to the database."""
+    return PostgresDriver(url, instance) if named(url) else SqliteDriver(database_path(url), instance)
+
+
+class Records:
+    """A database as it is read beside the gateway that writes it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def keys_kept(self) -> list[tuple[str, str]]:
+        """Every idempotency key in the database, with its state."""
+        return [(key, state) for key, state in self.rows("select key, state from keys order by key")]
+
+    def rows(self, select: str) -> list[tuple[Any, ...]]:
+        """What the database holds, read beside the gateway."""
+        if named(self.url):
+            fetched: list[tuple[Any, ...]] = _in_a_thread(asyncio.run, _fetched(dsn_of(self.url), select))
+            return fetched
+        with closing(sqlite3.connect(f"file:{database_path(self.url)}?mode=ro", uri=True)) as connection:
+            return list(connection.execute(select))
+
+    @property
+    def place(self) -> archive.Place:
+        """Where the journal is read."""
+        return self.url if named(self.url) else database_path(self.url)
+
+    def entries(self, exchange: str | None = None) -> list[Entry]:
+        """The journal, or what it has of one exchange."""
+        kept: list[archive.Kept] = _in_a_thread(list, archive.entries(self.place))
+        read = [Entry(orjson.loads(each.entry), orjson.loads(each.particulars or b"{}"), each) for each in kept]
+        return [entry for entry in read if exchange in (None, entry.facts.get("exchange"))]
+
+    def faults(self) -> tuple[str, ...]:
+        """What a check of the journal finds."""
+        checked: archive.Checked = _in_a_thread(archive.check, self.place)
+        return checked.faults
+
+
+class Town(Records):
     """Everything that a test may touch."""
 
     def __init__(
@@ -160,8 +203,13 @@ class Town:
         keyring: Keyring,
         keys: Mapping[str, idp.Key],
         session: aiohttp.ClientSession,
+        *,
+        url: str | None = None,
     ) -> None:
+        self.folder = folder
         self.database = folder / "gateway.sqlite3"
+        """Where no ``url`` is given."""
+        super().__init__(url or f"sqlite:///{self.database}")
         self.office = office
         self.keys = keys
         self._keyring = keyring
@@ -176,19 +224,23 @@ class Town:
         """The gateway up, on this town's database."""
         chosen = Settings(
             issuer=ISSUER,
-            database=f"sqlite:///{self.database}",
+            database=self.url,
             listen="127.0.0.1:0",
             operations_listen="127.0.0.1:0",
             **{"shutdown_seconds": 0.02, **settings},
         )
-        self.valve = Valve(SqliteDriver(self.database, chosen.instance))
+        self.valve = Valve(driver_of(self.url, chosen.instance))
         self.gateway = Watched(chosen, catalogue_of(self.office.url, self.keys, terms), self._keyring, self.valve)
         async with self.gateway.running() as self.at:
             yield
 
-    def agree(self, terms: Terms) -> None:
-        """Another catalogue from now on; the endpoints' own terms stay."""
-        self.gateway._catalogue = catalogue_of(self.office.url, self.keys, terms)
+    def beside(self) -> "Town":
+        """Another node with the same keys, provider and database, which is not up yet."""
+        return Town(self.folder, self.office, self._keyring, self.keys, self._session, url=self.url)
+
+    def agree(self, terms: Terms, **changes: Any) -> None:
+        """Another catalogue from now on, with these fields changed; the endpoints' own terms stay."""
+        self.gateway._catalogue = replace(catalogue_of(self.office.url, self.keys, terms), **changes)
 
     async def upkeep(self, *, minute: bool = False) -> None:
         """What the gateway does every few seconds, or every minute, now."""
@@ -209,6 +261,12 @@ class Town:
             }
             async with self._session.post(f"{self.at.public}/oauth/token", data=form) as answer:
                 self._tokens[system, scope] = (await answer.json())["access_token"]
+        return self._tokens[system, scope]
+
+    def permit(self, system: str, scope: str) -> str:
+        """An access token that every node takes."""
+        if (system, scope) not in self._tokens:
+            self._tokens[system, scope] = self.crafted(system, scope=scope, exp=time.time() + 600)
         return self._tokens[system, scope]
 
     def crafted(self, system: str, **changes: Any) -> str:
@@ -249,23 +307,24 @@ class Town:
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
 
-    def keys_kept(self) -> list[tuple[str, str]]:
-        """Every idempotency key in the database, with its state."""
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
-            return list(connection.execute("select key, state from keys order by key"))
 
-    def entries(self, exchange: str | None = None) -> list[Entry]:
-        """The journal, or what it has of one exchange."""
-        read = [
-            Entry(orjson.loads(kept.entry), orjson.loads(kept.particulars or b"{}"), kept)
-            for kept in archive.entries(self.database)
-        ]
-        return [entry for entry in read if exchange in (None, entry.facts.get("exchange"))]
+def _in_a_thread(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What brings an event loop of its own cannot run beside the test's."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(work, *arguments).result()
+
+
+async def _fetched(dsn: str, select: str) -> list[tuple[Any, ...]]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return [tuple(row) for row in await connection.fetch(select)]
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager
-async def founded(folder: Path) -> AsyncIterator[Town]:
-    """A town whose gateway is not up yet."""
+async def founded(folder: Path, url: str | None = None) -> AsyncIterator[Town]:
+    """A town whose gateway is not up yet; without the URL of a database it has a file of its own."""
     office = Office()
     keys = {name: idp.key() for name in PARTIES}
     async with AsyncExitStack() as stack:
@@ -273,7 +332,7 @@ async def founded(folder: Path) -> AsyncIterator[Town]:
         stack.push_async_callback(office.shut)
         connector = aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        yield Town(folder, office, keyring=idp.keyring(folder / "keys"), keys=keys, session=session)
+        yield Town(folder, office, idp.keyring(folder / "keys"), keys, session, url=url)
 
 
 @asynccontextmanager

@@ -20,8 +20,10 @@ class Valve:
         """So many transactions end in an error that nobody foresaw."""
         self.ahead = 0.0
         """Seconds by which the database's clock is fast."""
+        self.last: tuple[str, ...] = ()
+        """Statements at the end of each transaction, such as one that waits."""
         self.gate = threading.Event()
-        """Closed, transactions stop between their last statement and their commit."""
+        """Closed, transactions stop between their last statement and their commit (SQLite's, in their own thread)."""
         self.gate.set()
         self.holding = asyncio.Event()
 
@@ -35,12 +37,19 @@ class Valve:
 
         def held() -> Plan[T]:
             result = yield from _fast(plan(), self.ahead)
+            for each in self.last:
+                yield each, ()
             if not self.gate.is_set():
                 loop.call_soon_threadsafe(self.holding.set)
                 self.gate.wait(10)
             return result
 
         return await self._driver.transact(held)
+
+    async def read(self, select: str) -> Rows:
+        if self.failing:
+            raise StoreFailed("disk I/O error")
+        return await self._driver.read(select)
 
     async def close(self) -> None:
         self.gate.set()

@@ -1,86 +1,100 @@
-"""`kill -9` between any two steps of a write: no evidence is lost, no write happens twice, the answer stays honest."""
+"""`kill -9` between any two steps: no evidence is lost, no write happens twice, the answer afterwards is honest.
 
-import asyncio
-import signal
-import sys
+Each is played on both databases. On PostgreSQL the answer afterwards is another node's, which ran all the time.
+"""
+
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
-import orjson
 import pytest
 
-from gateway.edge import archive
-from tests.fakes.parties import CHANGE, MOVED, PURPOSE, TAX
+from tests.fakes.parties import Terms
 from tests.fakes.town import Town, founded
+from tests.faults.nodes import Node, asked, started
 
-KEY = '"the-move"'
-STEPS = 9
-"""Of one write: claim, its entry, end, commit; the call, its answer; settle, its entry, end (and commit, below)."""
+HOUR = 3600.0
+KEY = "the-move"
+OF_A_WRITE = 10
+"""Claim, its entry, end, commit; the call, its answer; settle, its entry, end, commit."""
+OF_A_READ = 9
+"""Under a quota: the day's row, a block, end, commit; the call, its answer; the entry, end, commit."""
+QUOTA = 5
+"""So small that each block is one call."""
 
 
 @asynccontextmanager
-async def victim(town: Town, folder: Path, chosen: int) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A gateway that will be killed, and its address."""
-    (folder / "parties.json").write_bytes(orjson.dumps({name: key.private for name, key in town.keys.items()}))
-    arguments = ("-m", "tests.faults.victim", str(folder), town.office.url, str(chosen))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    assert process.stderr
-    try:
-        async for line in process.stderr:
-            if line.startswith(b"ADDRESS "):
-                yield process, line.decode().split()[1]
-                return
-        raise RuntimeError("the gateway did not start")
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+async def dying(
+    folder: Path, url: str | None, chosen: int, quota: int | None = None
+) -> AsyncIterator[tuple[Town, Node, Terms]]:
+    """A node that will die at the chosen step, and on PostgreSQL one beside it that lives."""
+    terms = Terms(quota=quota)
+    async with founded(folder, url) as town:
+        if url is None:
+            async with started(town, chosen, quota=quota) as node:
+                yield town, node, terms
+            return
+        async with town.running(terms), started(town, chosen, quota=quota) as node:
+            yield town, node, terms
 
 
-async def write(town: Town, address: str) -> int | None:
-    """The status of a write, or None where the connection broke."""
-    headers = {
-        "Authorization": f"Bearer {town.crafted(TAX, scope='population:write')}",
-        "Exchange-Purpose": PURPOSE,
-        "Idempotency-Key": KEY,
-        "Content-Type": "application/json",
-    }
-    url = f"{address}/v1/exchange/interior/{CHANGE}"
-    try:
-        async with town._session.post(url, data=orjson.dumps(MOVED), headers=headers) as answer:
-            await answer.read()
-            return answer.status
-    except aiohttp.ClientError:
-        return None
+@asynccontextmanager
+async def living(town: Town, url: str | None, terms: Terms) -> AsyncIterator[str]:
+    """The node that answers afterwards: on SQLite it is started only now."""
+    if url is not None:
+        yield town.at.public
+        return
+    async with town.running(terms):
+        yield town.at.public
 
 
-@pytest.mark.parametrize("chosen", range(1, STEPS + 2))
-async def test_a_write_survives_a_kill_at_every_step(tmp_path: Path, chosen: int) -> None:
+def entries(town: Town, step: str) -> int:
+    return sum(entry.facts["step"] == step for entry in town.entries())
+
+
+@pytest.mark.parametrize("chosen", range(1, OF_A_WRITE + 1))
+async def test_a_write_survives_a_kill_at_every_step(tmp_path: Path, url: str | None, chosen: int) -> None:
     """Whatever the provider saw has its `admitted` entry; the retry is answered truly and never calls again."""
-    async with founded(tmp_path) as town:
-        async with victim(town, tmp_path, chosen) as (process, address):
-            assert await write(town, address) is None
-            assert await process.wait() == -signal.SIGKILL
+    async with dying(tmp_path, url, chosen) as (town, node, terms):
+        assert (await asked(town, node.public, KEY))[0] is None
+        await node.killed()
         seen = len(town.office.seen)
-        admitted = [entry for entry in town.entries() if entry.facts["step"] == "admitted"]
-        assert len(town.keys_kept()) == len(admitted) >= seen
-        async with town.running():
-            status = await write(town, town.at.public)
+        assert len(town.keys_kept()) == entries(town, "admitted") >= seen
+        async with living(town, url, terms) as address:
+            status, _ = await asked(town, address, KEY)
+            assert (status, len(town.office.seen)) in {
+                (200, 1),  # not begun before, and done now; or done before, and its stored answer given again
+                (409, seen),  # admitted before: it may have happened, so nobody tries again
+            }
+            town.valve.ahead = HOUR
             await town.upkeep()
-        settled = any(entry.facts["step"] == "answered" for entry in town.entries())
-        assert (status, len(town.office.seen)) in {
-            (200, 1),  # not begun before, and done now; or done before, and its stored answer given again
-            (409, seen),  # admitted before: it may have happened, so nobody tries again
-        }
-        assert settled == (status == 200)
-        assert archive.check(town.database).faults == ()
+            assert ((await asked(town, address, KEY))[0], len(town.office.seen)) == (
+                status,
+                seen if status == 409 else 1,
+            )
+        assert (entries(town, "answered"), entries(town, "unsettled")) == ((1, 0) if status == 200 else (0, 1))
+        assert town.faults() == ()
 
 
-async def test_there_is_no_step_after_the_last(tmp_path: Path) -> None:
-    """The steps above are all there are: a gateway doomed to the next one answers the write."""
-    async with founded(tmp_path) as town, victim(town, tmp_path, STEPS + 2) as (_, address):
-        assert await write(town, address) == 200
+@pytest.mark.parametrize("chosen", range(1, OF_A_READ + 1))
+async def test_a_read_survives_a_kill_at_every_step(tmp_path: Path, url: str | None, chosen: int) -> None:
+    """Nothing left that has no entry; of the quota one block is wasted at most, and the rest is there for others."""
+    async with dying(tmp_path, url, chosen, QUOTA) as (town, node, terms):
+        assert (await asked(town, node.public))[0] is None
+        await node.killed()
+        assert entries(town, "answered") == (chosen == OF_A_READ)
+        taken = sum(row[0] for row in town.rows("select taken from quotas"))
+        assert taken == (chosen > 3)
+        async with living(town, url, terms) as address:
+            statuses = [(await asked(town, address))[0] for _ in range(QUOTA + 2)]
+        assert statuses == [200] * (QUOTA - taken) + [429] * (2 + taken)
+        assert town.faults() == ()
+
+
+@pytest.mark.parametrize(("key", "steps", "quota"), [(KEY, OF_A_WRITE, None), (None, OF_A_READ, QUOTA)])
+async def test_there_is_no_step_after_the_last(
+    tmp_path: Path, url: str | None, key: str | None, steps: int, quota: int | None
+) -> None:
+    """The steps above are all there are: a gateway doomed to the next one answers."""
+    async with dying(tmp_path, url, steps + 1, quota) as (town, node, _):
+        assert (await asked(town, node.public, key))[0] == 200

@@ -1,8 +1,8 @@
-"""A gateway that is killed by SIGKILL at one point of one write; the point is chosen by number.
+"""A gateway as a process of its own, which kills or stops itself at one point of its work; the point is a number.
 
-Started by test_kill.py as a process of its own. It counts every step that a write takes from the moment that it
-prints its address: each statement of each transaction, each commit, the call to the provider. At the chosen one it
-kills itself, before the step is done.
+Started by ``nodes``. It counts every step from the moment that it prints its address: each statement of each
+transaction, each commit, the call to the provider. At the chosen one the signal hits it, before the step is done;
+at 0 it lives.
 """
 
 import asyncio
@@ -19,21 +19,22 @@ import orjson
 from gateway.core.model import Endpoint
 from gateway.edge import keys
 from gateway.edge.providers import Providers
-from gateway.edge.store import Driver, Plan, Rows, SqliteDriver
+from gateway.edge.store import Driver, Plan, Rows
 from gateway.protocols.protocol import Answer, Call
 from gateway.settings import Settings
 from tests.fakes import idp
-from tests.fakes.parties import ISSUER, USUAL, catalogue_of
-from tests.fakes.town import Watched
+from tests.fakes.parties import ISSUER, Terms, catalogue_of
+from tests.fakes.town import Watched, driver_of
 
 T = TypeVar("T")
 
 
 class Fate:
-    """Counts steps and ends the process at the chosen one."""
+    """Counts steps, and what happens at the chosen one."""
 
-    def __init__(self, chosen: int) -> None:
+    def __init__(self, chosen: int, how: signal.Signals) -> None:
         self._left = chosen
+        self._how = how
         self.begun = False
 
     def step(self) -> None:
@@ -41,7 +42,7 @@ class Fate:
         if self.begun:
             self._left -= 1
             if self._left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self._how)
 
 
 class Doomed:
@@ -68,6 +69,9 @@ class Doomed:
             result: T = end.value
             return result
 
+    async def read(self, select: str) -> Rows:
+        return await self._driver.read(select)
+
     async def close(self) -> None:
         await self._driver.close()
 
@@ -91,25 +95,20 @@ class Victim(Watched):
         return providers
 
 
-async def _live(folder: Path, office: str, chosen: int) -> None:
+async def _live(folder: Path, office: str, url: str, wanted: dict[str, Any]) -> None:
     parties = {name: idp.Key(jwk) for name, jwk in orjson.loads((folder / "parties.json").read_bytes()).items()}
-    settings = Settings(
-        issuer=ISSUER,
-        database=f"sqlite:///{folder / 'gateway.sqlite3'}",
-        listen="127.0.0.1:0",
-        operations_listen="127.0.0.1:0",
-    )
-    fate = Fate(chosen)
-    driver = Doomed(SqliteDriver(folder / "gateway.sqlite3", settings.instance), fate)
+    settings = Settings(issuer=ISSUER, database=url, listen="127.0.0.1:0", operations_listen="127.0.0.1:0")
+    fate = Fate(wanted["chosen"], signal.Signals(wanted["how"]))
+    driver = Doomed(driver_of(url, settings.instance), fate)
     keyring = keys.read(folder / "keys", settings.instance)
-    victim = Victim(settings, catalogue_of(office, parties, USUAL), keyring, driver)
+    victim = Victim(settings, catalogue_of(office, parties, Terms(**wanted["terms"])), keyring, driver)
     victim.fate = fate
     async with victim.running() as addresses:
         fate.begun = True
-        sys.stderr.write(f"ADDRESS {addresses.public}\n")
+        sys.stderr.write(f"ADDRESS {addresses.public} {addresses.operations}\n")
         sys.stderr.flush()
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(_live(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    asyncio.run(_live(Path(sys.argv[1]), sys.argv[2], sys.argv[3], orjson.loads(sys.argv[4])))

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import pytest
 import structlog
 from aiohttp import web
 
+from gateway.edge import body
 from tests.fakes import idp
 from tests.fakes.parties import CHANGE, IDP, ISSUER, LOOK_UP, MOVED, PERSON, PURPOSE, TAX
 from tests.fakes.town import Town, founded, opened
@@ -232,3 +234,78 @@ async def test_headers_are_taken_literally_or_not_at_all(town: Town, name: str, 
     """No spelling of a header is mended into one that would be permitted."""
     assert (await town.call(TAX, LOOK_UP, PERSON, **{name: value})).status == status
     assert town.office.seen == []
+
+
+async def heard(town: Town, said: bytes) -> bytes:
+    """Everything on one connection until the gateway closes it."""
+    to = urlsplit(town.at.public)
+    reader, writer = await asyncio.open_connection(to.hostname, to.port)
+    writer.write(said)
+    async with asyncio.timeout(10):
+        answers = await reader.read()
+    writer.close()
+    return answers
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"{MARK}\r\n\r\n",
+        f"CONNECT {MARK}:443 HTTP/1.1\r\nHost: g\r\n\r\n",
+        f"GET http://{MARK}/v1/catalogue HTTP/1.1\r\nHost: g\r\n\r\n",
+        f"GET /v1/catalogue HTTP/1.1\r\nHost: g\r\nExpect: {MARK}\r\n\r\n",
+        f"GET /{MARK} HTTP/1.1\r\nHost: g\r\nX: {'a' * 9000}\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_counted_and_not_quoted(
+    town: Town, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A problem with an Exchange-Id and a page to read, one refusal in the metrics, not a word of it anywhere."""
+    answer = await heard(town, said.encode())
+    head, _, document = answer.partition(b"\r\n\r\n")
+    problem = orjson.loads(document)
+    assert (problem["status"], problem["code"]) == (400, "request.malformed")
+    assert problem["type"] == f"{ISSUER}/docs/refusals#request.malformed"
+    assert f"Exchange-Id: {problem['exchange']}".encode() in head
+    assert (await town.metrics())['gateway_refusals_total{code="request.malformed"}'] == 1
+    shown = capfd.readouterr()
+    assert MARK not in f"{answer!r}{shown.out}{shown.err}"
+
+
+async def test_chunks_with_endless_extensions_are_no_way_around_the_time(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands behind a chunk's size is no body: it is thrown away, and the body's time ends."""
+    monkeypatch.setattr(body, "SECONDS", 0.3)
+    monkeypatch.setattr(body, "LINGER", 0.1)
+    to = urlsplit(town.at.public)
+    reader, writer = await asyncio.open_connection(to.hostname, to.port)
+    writer.write(await call(town, "Transfer-Encoding: chunked", body=b"5;"))
+    answer = asyncio.create_task(reader.readuntil(b"\r\n\r\n"))
+    while not answer.done():
+        writer.write(b"a" * 1000)
+        await asyncio.wait([answer], timeout=0.01)
+    assert answer.result().startswith(b"HTTP/1.1 400")
+    writer.transport.abort()
+    assert town.office.seen == []
+
+
+async def until_refused(town: Town) -> None:
+    async with asyncio.timeout(10):
+        while not (await town.metrics())['gateway_connections_refused_total{reason="address"}']:
+            pass
+
+
+async def test_connections_are_counted(tmp_path: Path) -> None:
+    """Sixteen in all, four from one address: the fifth is ended and operators see it."""
+    async with opened(tmp_path, max_connections=16) as town:
+        to = urlsplit(town.at.public)
+        here = ("127.0.0.2", 0)
+        lines = [await asyncio.open_connection(to.hostname, to.port, local_addr=here) for _ in range(4)]
+        with socket.create_connection((to.hostname or "", to.port or 0), source_address=here):
+            await until_refused(town)
+        metrics = await town.metrics()
+        assert metrics['gateway_connections_refused_total{reason="address"}'] == 1
+        assert metrics["gateway_connections"] == 4
+        for _, writer in lines:
+            writer.transport.abort()

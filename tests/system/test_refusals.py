@@ -182,6 +182,7 @@ FORMS = {
     "Exchange-Entry": re.compile(r"[0-9]+\.[0-9]+ [0-9a-f]{64}"),
     "traceparent": re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]"),
 }
+TRACE = re.compile(r'(?<="trace":")[0-9a-f]{32}(?=")')
 TECHNICAL = ("Date", "Server", "Content-Length")
 
 
@@ -192,7 +193,7 @@ def shown(reply: Reply) -> dict[str, Any]:
         if name in headers:
             assert form.fullmatch(headers[name])
             headers[name] = f"<{name}>"
-    body = json.loads(UUID.sub("<Exchange-Id>", reply.raw.decode()))
+    body = json.loads(TRACE.sub("<trace>", UUID.sub("<Exchange-Id>", reply.raw.decode())))
     if body["code"] in TIMED:
         headers["Retry-After"] = body["retry_after"] = "<seconds>"
     return {"status": reply.status, "headers": dict(sorted(headers.items())), "body": body}
@@ -216,6 +217,7 @@ async def test_a_refusal_is_what_its_golden_file_says(tmp_path: Path, code: str)
         golden.write_text(json.dumps(shown(reply), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     assert shown(reply) == json.loads(golden.read_text(encoding="utf-8"))
     assert reply.body["exchange"] == reply.headers["Exchange-Id"]
+    assert reply.body["trace"] == reply.headers.get("traceparent", f"00-{reply.body['trace']}")[3:35]
     assert reply.headers.get("Retry-After", "None") == str(reply.body.get("retry_after"))
 
 

@@ -17,6 +17,7 @@ from deploy.demo.people import BY_SERIAL, body
 from deploy.demo.scenes import LOOK_UP, SCENES, Scene
 from gateway.client import GatewayClient
 from tests.behaviour.server import in_a_thread
+from tests.fakes.collector import collecting
 from tests.system.test_serve import PRIVATE, ROOT, SERVE, settings
 
 MARK = "Zeugma"
@@ -104,8 +105,9 @@ async def played(address: str) -> list[str]:
 async def watched(folder: Path) -> Mapping[str, str]:
     """The whole demonstration against a gateway that logs all it can; what came out of it, by where."""
     outputs = {"log": folder / "log", "standard error": folder / "error"}
-    async with ministries() as urls, AsyncExitStack() as stack:
-        environment = {**settings(folder, dict(urls)), "GATEWAY_LOG_LEVEL": "DEBUG"}
+    async with ministries() as urls, collecting() as collector, AsyncExitStack() as stack:
+        watching = {"GATEWAY_LOG_LEVEL": "DEBUG", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        environment = {**settings(folder, dict(urls)), **watching, "OTEL_TRACES_SAMPLER": "always_on"}
         files = {where: stack.enter_context(path.open("wb")) for where, path in outputs.items()}
         process = await asyncio.create_subprocess_exec(
             *SERVE, cwd=ROOT, env=environment, stdout=files["log"], stderr=files["standard error"]
@@ -123,7 +125,8 @@ async def watched(folder: Path) -> Mapping[str, str]:
             process.terminate()
             await process.wait()
     logged = {where: path.read_text("utf-8") for where, path in outputs.items()}
-    return {**logged, **shown, "refusals": "\n".join(said)}
+    traces = b"".join(collector.raw).decode(errors="replace")
+    return {**logged, **shown, "traces": traces, "refusals": "\n".join(said)}
 
 
 def until_ready(aside: str) -> None:
@@ -143,7 +146,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     return in_a_thread(asyncio.run, watched(tmp_path_factory.mktemp("secrecy")))
 
 
-OUTPUTS = ("log", "standard error", "metrics", "health/ready", "targets", "refusals")
+OUTPUTS = ("log", "standard error", "metrics", "health/ready", "targets", "traces", "refusals")
 
 
 @pytest.mark.parametrize("where", OUTPUTS)
@@ -160,5 +163,6 @@ def test_the_search_finds_what_is_there(outputs: Mapping[str, str]) -> None:
     assert outputs["log"].count('"event":"exchange"') > len(SCENES) * 10
     assert LOOK_UP in outputs["metrics"]
     assert {"answered", "shape.request", "policy.purpose"} <= set(outputs["metrics"].split('"'))
+    assert outputs["traces"].count("POST /v1/exchange") > len(SCENES)
     assert outputs["refusals"].count('"code"') > len(SCENES) * 10
     assert secrets() > {MARK, "clerk 7"}

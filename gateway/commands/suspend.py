@@ -1,0 +1,152 @@
+"""``gateway suspend``, ``gateway lift``, ``gateway suspensions``: an operator stops somebody, and lets them go on."""
+
+import asyncio
+import os
+import pwd
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway import __version__
+from gateway.catalogue.reading import near, render
+from gateway.commands.terminal import fail, loaded, read_settings
+from gateway.core.model import Standing
+from gateway.core.standing import Suspendable, kinds_of, names
+from gateway.edge import control, suspensions
+from gateway.edge.control import Order, Outcome
+from gateway.edge.journal import Journal
+from gateway.edge.postgres import PostgresDriver, named
+from gateway.edge.store import Driver, SqliteDriver, StoreFailed, StoreInUse, database_path
+from gateway.settings import Settings
+
+What = Annotated[
+    str,
+    typer.Argument(
+        help="An agency (interior), a system (finance.local_tax), an endpoint "
+        "(interior/population.person_lookup.v1) or an agreement (MOI-FIN-2026-014)."
+    ),
+]
+Reason = Annotated[str, typer.Option(help="Why, in a line; whoever lists suspensions reads it.")]
+By = Annotated[str | None, typer.Option(help="Who orders it (default: the user of the operating system).")]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Also what the catalogue here does not know.")]
+
+
+def suspend(
+    what: What,
+    *,
+    reason: Reason,
+    by: By = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="A system: its tokens end at once, too.")] = False,
+    anyway: Anyway = False,
+) -> None:
+    """Refuse calls of or to an agency, a system, an endpoint, or under an agreement, until it is lifted."""
+    standing = Standing.REVOKED if revoke else Standing.SUSPENDED
+    _order("suspend", what, {"reason": reason, "who": by or _user(), "standing": standing}, anyway=anyway)
+
+
+def lift(what: What, *, reason: Reason, by: By = None, anyway: Anyway = False) -> None:
+    """End what `gateway suspend` began; what a file of the catalogue says stays."""
+    _order("lift", what, {"reason": reason, "who": by or _user()}, anyway=anyway)
+
+
+def listing() -> None:
+    """Print what operators suspended: since when, by whom, why."""
+    chosen = read_settings()
+    try:
+        found = asyncio.run(_listed(chosen))
+    except (StoreFailed, ValueError) as error:
+        fail(str(error))
+    for each in found:
+        since = datetime.fromtimestamp(each.since, chosen.zone).isoformat(timespec="seconds")
+        typer.echo(f"{each.kind} {each.name} {each.standing} since {since} by {each.who}: {each.reason}")
+    if not found:
+        typer.echo("operators suspended nothing; what files of the catalogue suspend is not listed here")
+
+
+def _order(kind: str, name: str, said: Mapping[str, str], *, anyway: bool) -> None:
+    chosen = read_settings()
+    target = _kind(chosen, name, anyway=anyway)
+    try:
+        outcome = asyncio.run(_carried_out(chosen, Order(kind, {"kind": target, "name": name, **said})))
+    except (StoreFailed, ValueError) as error:
+        fail(str(error))
+    if not outcome.done:
+        fail(outcome.text)
+    typer.echo(f"{outcome.text}: every gateway on this database holds to it within 2 seconds")
+
+
+def _kind(chosen: Settings, name: str, *, anyway: bool) -> Suspendable:
+    """What the name means in the catalogue, or by its form alone."""
+    possible = kinds_of(name)
+    if not possible:
+        fail(
+            f'"{name}" is no name of an agency (interior), a system (finance.local_tax), an endpoint '
+            "(interior/population.person_lookup.v1) or an agreement (MOI-FIN-2026-014)."
+        )
+    if anyway:
+        return possible[0]
+    found = loaded(chosen)
+    if found.catalogue is None:
+        fail("The catalogue has errors; with --anyway it is not asked:", render(found.findings))
+    known = {kind: names(found.catalogue, kind) for kind in Suspendable}
+    meant = [kind for kind in possible if name in known[kind]]
+    if not meant:
+        close = near(name, (each for kind in Suspendable for each in known[kind]))
+        fail(f"The catalogue has no {possible[0]} {name}. {close}With --anyway it is done all the same.")
+    return meant[0]
+
+
+async def _carried_out(chosen: Settings, order: Order) -> Outcome:
+    """By this process; or, where a gateway has the SQLite file, by that one. Raises StoreFailed or ValueError."""
+    if named(chosen.database):
+        return await _by_this_one(PostgresDriver(chosen.database, chosen.instance), chosen, order)
+    path = _file(chosen)
+    try:
+        driver = SqliteDriver(path, chosen.instance)
+    except StoreInUse:
+        return await control.hand_over(path, order)
+    except OSError as error:
+        raise StoreFailed(
+            f"{path} cannot be opened ({error.strerror}): run the command as the gateway's user."
+        ) from error
+    return await _by_this_one(driver, chosen, order)
+
+
+async def _by_this_one(driver: Driver, chosen: Settings, order: Order) -> Outcome:
+    journal = Journal(driver)
+    try:
+        await journal.open(f"gateway {__version__} {order.kind}")
+        return await control.carry_out(order, suspensions.orders(chosen.instance), journal)
+    finally:
+        await journal.close()
+
+
+async def _listed(chosen: Settings) -> tuple[suspensions.Listed, ...]:
+    """Raises StoreFailed or ValueError."""
+    if not named(chosen.database):
+        return suspensions.listed_in(_file(chosen))
+    driver = PostgresDriver(chosen.database, chosen.instance)
+    try:
+        return await suspensions.listed(driver)
+    finally:
+        await driver.close()
+
+
+def _file(chosen: Settings) -> Path:
+    path = database_path(chosen.database)
+    if not path.exists():
+        raise StoreFailed(
+            f"there is no database at {path}: is GATEWAY_DATABASE the gateway's own, and the folder right?"
+        )
+    return path
+
+
+def _user() -> str:
+    """Not from the environment, where anything may stand."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"

@@ -1,0 +1,155 @@
+"""The workers' parent: what it does with those that die, fall silent or do not start, shown with pretend ones."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from gateway.edge.pool import YOUNG_SECONDS, Ended, Patience, Pool
+from tests.fakes.town import until
+
+PRETEND = Path(__file__).parents[1] / "fakes" / "worker.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    pool: Pool
+    script: Path
+    """What the workers do that are started from now on."""
+
+    def does(self, what: str) -> None:
+        self.script.write_text(what, "utf-8")
+
+    def exits(self, reason: str) -> float:
+        """How many ended so."""
+        return self.pool.meters.registry.get_sample_value("gateway_worker_exits_total", {"reason": reason}) or 0.0
+
+    async def until_serving(self, number: int) -> None:
+        """Until so many are there, and all of them serve."""
+        await self.until(lambda: len(found := self.pool.addresses()) == number and all(found.values()))
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for that, not for ever."""
+        async with asyncio.timeout(20):
+            await until(holds)
+
+
+@asynccontextmanager
+async def stage(folder: Path, does: str = "serves", **patience: float) -> AsyncIterator[Stage]:
+    with socket.create_server(("127.0.0.1", 0)) as public:
+        script = folder / "does"
+        pool = Pool((sys.executable, str(PRETEND), str(script)), public, Patience(**{"end": 5.0, **patience}))
+        made = Stage(pool, script)
+        made.does(does)
+        watching = asyncio.create_task(pool.watch())
+        try:
+            yield made
+        finally:
+            await pool.end()
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_one_that_dies_is_replaced(tmp_path: Path) -> None:
+    """By another of the same number; one that ends by itself in good order is missed as well."""
+    async with stage(tmp_path) as made:
+        await made.pool.begin()
+        await made.pool.fill(3)
+        for reason, number in (("killed", signal.SIGKILL), ("clean", signal.SIGTERM)):
+            made.pool._workers[2].told(number)
+            await made.until(lambda reason=reason: made.exits(reason) == 1)  # type: ignore[misc] # a default of a lambda
+            await made.until_serving(3)
+            assert set(made.pool.addresses()) == {1, 2, 3}
+
+
+async def test_one_that_dies_young_is_replaced_ever_more_slowly(tmp_path: Path) -> None:
+    """0.1, 0.2, 0.4, 0.8 seconds: what cannot live does not keep a machine busy."""
+    async with stage(tmp_path) as made:
+        await made.pool.begin()
+        made.does("dies")
+        began = time.monotonic()
+        await made.pool.fill(2)
+        await made.until(lambda: made.exits("failed") == 5)
+        assert time.monotonic() - began > 0.1 + 0.2 + 0.4 + 0.8
+
+
+async def test_one_without_a_sign_of_life_is_killed(tmp_path: Path) -> None:
+    """It counts as stuck, and another takes its place."""
+    async with stage(tmp_path, "deaf", silent=0.5) as made:
+        await made.pool.begin()
+        await made.pool.fill(1)
+        made.does("serves")
+        await made.until(lambda: made.exits("stuck") >= 1)
+
+
+async def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    """SIGTERM, its time, SIGKILL: a stop comes to its end."""
+    async with stage(tmp_path, "deaf", end=0.2) as made:
+        await made.pool.begin()
+        await made.pool.end()
+        assert (made.exits("stuck"), made.pool.addresses()) == (1, {})
+
+
+async def test_a_roll_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """The new one does not come to serve: those that serve go on, and there is no second attempt."""
+    async with stage(tmp_path) as made:
+        await made.pool.begin()
+        await made.pool.fill(2)
+        before = dict(made.pool._workers)
+        made.does("fails")
+        await made.pool.roll()
+        assert made.pool._workers == before
+        assert made.exits("failed") == 1
+
+
+async def test_one_that_dies_during_a_roll_is_replaced(tmp_path: Path) -> None:
+    """The new one does not stand for the dead one: afterwards there are as many as wanted, all of them new."""
+    os.mkfifo(tmp_path / "gate")
+    async with stage(tmp_path) as made:
+        await made.pool.begin()
+        await made.pool.fill(2)
+        before = dict(made.pool._workers)
+        made.does("late")
+        rolling = asyncio.create_task(made.pool.roll())
+        await until(lambda: len(made.pool.addresses()) == 3)
+        before[2].born -= YOUNG_SECONDS  # it is missed at once
+        before[2].told(signal.SIGKILL)
+        gate: list[int] = []
+        await made.until(lambda: made.exits("killed") == 1 and _reached(tmp_path / "gate", gate))
+        made.does("serves")
+        os.close(gate[0])
+        await rolling
+        await made.until_serving(2)
+        assert not set(made.pool._workers.values()) & set(before.values())
+
+
+def _reached(pipe: Path, ends: list[int]) -> bool:
+    """Whether somebody reads from the pipe; then its other end is held."""
+    with suppress(OSError):
+        ends.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    return bool(ends)
+
+
+async def test_the_first_ones_code_is_told(tmp_path: Path) -> None:
+    """Nothing is replaced that never served."""
+    async with stage(tmp_path, "fails") as made:
+        with pytest.raises(Ended) as told:
+            await made.pool.begin()
+        assert told.value.code == 3
+
+
+async def test_one_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    """A system that makes no process just now (here: no such program) is asked again, more and more slowly."""
+    async with stage(tmp_path) as made:
+        await made.pool.begin()
+        made.pool._hands = replace(made.pool._hands, program=(str(tmp_path / "nothing"),))
+        await made.pool.fill(2)
+        await made.until(lambda: made.exits("failed") == 3)

@@ -1,0 +1,165 @@
+"""A real Prometheus scrapes two workers: troubles fire their alerts and clear, dashboards and runbooks have answers."""
+
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from deploy.grafana.overview import FILE, QUIET
+from tests.behaviour.server import Server, running
+from tests.docs.pages import pages
+from tests.fakes.prometheus import Alert
+from tests.operations.stage import CALLER, QUOTA, Stage, good, late, nonsense, staged
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as started:
+        started.run("create database gateway_demo", "postgres")
+        yield started
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(server: Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with staged(tmp_path_factory.mktemp("operations"), server) as started:
+        yield started
+
+
+async def test_it_finds_every_process(stage: Stage) -> None:
+    """The list at /targets leads it to the parent and to both workers, and every rule is evaluated without an error."""
+    await stage.until({"parent", "1", "2"}.__eq__, stage.processes, stage.ask)
+    wrong = [rule for rule in await stage.prometheus.rules() if rule["health"] == "err"]
+    assert wrong == []
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What breaks, who notices, and what mends it."""
+
+    alert: str
+    breaks: Callable[[Stage], Awaitable[None]]
+    mends: Callable[[Stage], Awaitable[None]]
+    ask: Callable[[Stage], Awaitable[None]] = Stage.ask
+    afterwards: Callable[[Stage], Awaitable[None]] = Stage.ask
+
+
+def says(reaction: Callable[..., Awaitable[object]]) -> Callable[[Stage], Awaitable[None]]:
+    async def told(stage: Stage) -> None:
+        stage.react(reaction)  # type: ignore[arg-type] # a reaction gives a response
+
+    return told
+
+
+async def nothing(_: Stage) -> None:
+    """It stops by itself."""
+
+
+async def shut(stage: Stage) -> None:
+    await stage.office.shut()
+
+
+async def open_again(stage: Stage) -> None:
+    await stage.office.open()
+
+
+async def raised(stage: Stage) -> None:
+    stage.agree(f"quota: {QUOTA}/day", "quota: 100000/day")
+
+
+async def suspended(stage: Stage) -> None:
+    await stage.order("suspend", CALLER, "--reason", "mistaken for another one")
+
+
+async def lifted(stage: Stage) -> None:
+    assert "mistaken for another one" in await stage.order("suspensions")
+    await stage.order("lift", CALLER, "--reason", "it was a mistake")
+
+
+async def broken(stage: Stage) -> None:
+    stage.agree("grants:", "grant:")
+
+
+async def restored(stage: Stage) -> None:
+    stage.agree("grant:", "grants:")
+
+
+TROUBLES = (
+    Trouble("GatewayProviderSlow", says(late), says(good)),
+    Trouble("GatewayProviderWrongAnswers", says(nonsense), says(good)),
+    Trouble("GatewayTokenStorm", nothing, nothing, Stage.ask_for_tokens, Stage.ask),
+    Trouble("GatewayQuotaExhausted", nothing, raised, Stage.ask_lampang, Stage.ask_lampang),
+    Trouble("GatewayCatalogueKept", broken, restored),
+    Trouble("GatewayRefusalsBurst", suspended, lifted),
+    Trouble("GatewayProviderDown", shut, open_again),
+)
+
+
+def calm(firing: Sequence[Alert]) -> bool:
+    """A provider's budget goes on burning for days, which are many minutes here; the gateway's own never burns."""
+    return all(each.name == "GatewayProviderBudget" for each in firing)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda each: each.alert)
+async def test_a_trouble_fires_its_alert_and_mending_clears_it(stage: Stage, trouble: Trouble) -> None:
+    """Within seconds, as the windows are a hundredth of the real ones; the annotations are whole."""
+    await stage.until(calm, stage.prometheus.firing, stage.ask)
+    await trouble.breaks(stage)
+    firing = await stage.until(
+        lambda seen: any(each.name == trouble.alert for each in seen),
+        stage.prometheus.firing,
+        lambda: trouble.ask(stage),
+    )
+    await trouble.mends(stage)
+    for alert in firing:
+        sys.stdout.write(f"{alert.name} {dict(alert.labels)}\n  {alert.annotations['summary']}\n")
+        assert "<" not in "".join(alert.annotations.values())  # <no value>, <error …>
+        assert alert.annotations["runbook_url"].endswith(f"/runbooks/{alert.name}.md")
+    await stage.until(calm, stage.prometheus.firing, lambda: trouble.afterwards(stage))
+
+
+async def test_every_process_has_the_catalogue_that_is_checked(stage: Stage) -> None:
+    """The digest that `gateway check` prints is the one, and the only one, in use: as runbooks tell to compare them."""
+    printed = await stage.order("check")
+    used = await stage.prometheus.query("count by (digest) (gateway_catalogue_info)")
+    assert [f"digest {each['metric']['digest']}" in printed for each in used] == [True]
+
+
+CHOSEN = {"$job": "gateway", "$instance": ".*", "$provider": ".*", "$service": ".*", "$__rate_interval": "1m"}
+
+
+def _chosen(query: str) -> str:
+    return re.sub(r"\$\w+", lambda found: CHOSEN[found[0]], query)
+
+
+PANELS = [panel for panel in orjson.loads(FILE.read_bytes())["panels"] if panel["type"] != "row"]
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+async def test_a_panel_shows_something(stage: Stage, panel: dict[str, Any]) -> None:
+    """Every query of the dashboard is one that Prometheus takes; after the troubles it has an answer too."""
+    for target in panel["targets"]:
+        samples = await stage.prometheus.query(_chosen(target["expr"]))
+        assert samples or QUIET in panel["description"], target["expr"]
+
+
+QUERIES = [
+    (page.path.stem, block.text)
+    for page in pages()
+    if page.place.startswith("docs/runbooks/")
+    for block in page.blocks()
+    if "promql" in block.words
+]
+
+
+@pytest.mark.parametrize(("place", "query"), QUERIES, ids=[place for place, _ in QUERIES])
+async def test_a_runbook_s_queries_are_taken(stage: Stage, place: str, query: str) -> None:
+    """Whoever pastes one gets no error."""
+    for line in query.splitlines():
+        await stage.prometheus.query(line)
