@@ -27,7 +27,7 @@ from gateway.edge.postgres import PostgresDriver, dsn_of
 from gateway.edge.store import MONTH, Plan, SqliteDriver, StoreFailed
 from tests.behaviour.server import Server, connected, in_a_thread
 
-RECORD = Path(__file__).parents[2] / "docs" / "decisions" / "0010-postgresql.md"
+ROLES = Path(__file__).parents[2] / "deploy" / "postgresql"
 
 
 def differences(connection: sa.Connection) -> list[Any]:
@@ -119,8 +119,10 @@ def test_what_serves_does_not_import_alembic() -> None:
 
 @pytest.fixture(scope="module")
 def granted(server: Server) -> Iterator[str]:
-    """A database set up as the decision record says; the URL of the role that serves."""
-    roles, before, after = re.findall(r"```text\n(.*?)```", RECORD.read_text("utf-8"), re.DOTALL)
+    """A database set up by the files for it; the URL of the role that serves."""
+    roles, before, after = [
+        (ROLES / f"{name}.sql").read_text("utf-8") for name in ("roles", "before_migrate", "after_migrate")
+    ]
     for statement in roles.strip().split(";\n"):
         server.run(statement, "postgres")
     server.run(before, "gateway")
