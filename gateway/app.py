@@ -216,6 +216,7 @@ class Gateway:
             peers=self.peers,
             once=UsedAssertions(self.journal),
             events=exchanges.tally,
+            strangers=exchanges.strangers,
             tracer=self.tracer,
         )
         app.add_routes(oauth.routes(self._keyring, self.settings.issuer, identity, around))

@@ -19,6 +19,7 @@ from gateway.edge.evidence import new_id
 from gateway.edge.exchange import ADDRESS, Exchanges
 from gateway.edge.identity import Identity
 from gateway.edge.peer import Peers
+from gateway.edge.strangers import Strangers
 from gateway.edge.tally import Tally
 from gateway.edge.telemetry import place
 
@@ -35,7 +36,10 @@ def routes(
     exchanges: Exchanges, identity: Identity, peers: Peers, catalogue: Callable[[], Catalogue], issuer: str
 ) -> tuple[web.RouteDef, ...]:
     """What the public listener serves; anything else is 404 or 405, as a problem document too."""
-    told = partial(_refusing, tally=exchanges.tally, catalogue=catalogue, issuer=issuer)
+    refused = refusing(exchanges.tally, catalogue, issuer)
+
+    def told(handler: Handler) -> Handler:
+        return _refusing(handler, refused, exchanges.strangers, peers)
 
     page = refusal_page.page()
 
@@ -114,15 +118,16 @@ def refusing(tally: Tally, catalogue: Callable[[], Catalogue], issuer: str) -> C
     return refused
 
 
-def _refusing(handler: Handler, tally: Tally, catalogue: Callable[[], Catalogue], issuer: str) -> Handler:
+def _refusing(handler: Handler, refused: Callable[..., web.Response], strangers: Strangers, peers: Peers) -> Handler:
     """The handler, its refusals as problem documents, counted."""
-    refused = refusing(tally, catalogue, issuer)
 
     async def answered(request: web.Request) -> web.Response:
         try:
             answer = await handler(request)
         except Refusal as refusal:
             answer = refused(refusal, **_ids(request))
+            if answer.status == web.HTTPUnauthorized.status_code:
+                await strangers.hold(peers.of(request).address)
         except Exception as error:  # noqa: BLE001 - whatever breaks, the caller gets a problem document
             ids = _ids(request)
             log.error("broken", **ids, **place(error))  # noqa: TRY400 - a traceback quotes values

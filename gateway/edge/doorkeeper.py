@@ -229,8 +229,15 @@ class Doorkeeper:
             self._loop.add_reader(self._sock.fileno(), self._take, _ACCEPTS)
 
 
+def counted(text: str) -> Whose:
+    """IPv6 by its network of 64 bits, which is what one subscriber has; IPv4 in its clothes as itself.
+
+    Raises ValueError.
+    """
+    return _counted(ip_address(text.partition("%")[0]))
+
+
 def _counted(address: IPv4Address | IPv6Address) -> Whose:
-    """IPv6 by its network of 64 bits, which is what one subscriber has; IPv4 in its clothes as itself."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped
         return int(inner) if inner is not None else -(int(address) >> 64) - 1

@@ -39,6 +39,7 @@ from gateway.edge.journal import Journal, unavailable
 from gateway.edge.limits import Limits
 from gateway.edge.peer import Peers
 from gateway.edge.providers import Providers
+from gateway.edge.strangers import Strangers
 from gateway.edge.tally import Tally
 from gateway.edge.telemetry import UNKNOWN, Meters, exemplar, place
 from gateway.edge.tracing import JOURNAL, PROVIDER, Tracer
@@ -107,6 +108,7 @@ class Exchanges:
         """Entries of exchanges that were broken off at the very end; the journal writes them before it closes."""
         self._share = max(1, these.max_in_progress // SHARES)
         self.tally = Tally(these.meters, time.monotonic)
+        self.strangers = Strangers(time.monotonic)
 
     async def answer(self, request: web.Request) -> web.Response:
         """One exchange, from its head to its answer."""
@@ -130,6 +132,8 @@ class Exchanges:
                 self.shares[trail.consumer] -= 1
         self._count(trail, released)
         answer = _response(trail, released)
+        if answer.status == web.HTTPUnauthorized.status_code:
+            await self.strangers.hold(trail.peer.address)
         if not request.content.is_eof():
             await body.dismiss(request, answer)
         return answer

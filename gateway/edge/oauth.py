@@ -23,6 +23,7 @@ from gateway.edge.evidence import new_id
 from gateway.edge.identity import Client, Identity, token_endpoint
 from gateway.edge.keys import Keyring
 from gateway.edge.peer import Peer, Peers
+from gateway.edge.strangers import Strangers
 from gateway.edge.telemetry import place
 from gateway.edge.tracing import PassingOn, Tracer
 
@@ -73,6 +74,7 @@ class Surroundings:
     peers: Peers
     once: Once
     events: TokenEvents
+    strangers: Strangers
     tracer: Tracer = field(default_factory=PassingOn)
 
 
@@ -139,6 +141,8 @@ class _Desk:
         answer, outcome = await self._answered(request)
         self._around.events.token(outcome)
         span.end(answer.status, outcome=outcome)
+        if answer.status == web.HTTPUnauthorized.status_code:
+            await self._around.strangers.hold(self._around.peers.of(request).address)
         if not request.content.is_eof():
             await dismiss(request, answer)
         return answer

@@ -20,6 +20,7 @@ from gateway.edge import oauth
 from gateway.edge.identity import Identity
 from gateway.edge.keys import Keyring
 from gateway.edge.peer import Peers
+from gateway.edge.strangers import Strangers
 from tests.fakes import catalogues
 from tests.fakes.certificates import certificate
 from tests.fakes.idp import ISSUER, NOW, Clock, Noted, assertion_claims, fetching, key, keyring
@@ -89,7 +90,15 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         site = Site(keyring(tmp_path))
         site.identity = Identity(site.ring, ISSUER, jwks)
         peers = Peers([ip_network("127.0.0.1/32")])
-        around = oauth.Surroundings(site.catalogue, lambda: site.now, site.steady, peers, site.once, site.noted)
+        around = oauth.Surroundings(
+            catalogue=site.catalogue,
+            clock=lambda: site.now,
+            steady=site.steady,
+            peers=peers,
+            once=site.once,
+            events=site.noted,
+            strangers=Strangers(site.steady),
+        )
         app = web.Application()
         app.add_routes(oauth.routes(site.ring, ISSUER, site.identity, around))
         async with TestClient(TestServer(app)) as site.client:

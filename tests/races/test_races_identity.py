@@ -18,7 +18,7 @@ from tests.races.stage import code, two_nodes
 
 FLOOD = 2.0
 """Seconds."""
-FLOODERS = 4
+FLOODERS = 200
 """Connections that send forged tokens as fast as they are answered."""
 
 
@@ -74,7 +74,7 @@ async def flood(town: Town, node: Node, good: Callable[[], Awaitable[None]]) -> 
             async with session.post(url, headers=headers) as answer:
                 assert answer.status == 401
 
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         flooders = [asyncio.create_task(flooder(number)) for number in range(FLOODERS)]
         await good()
         ended = True
@@ -83,24 +83,24 @@ async def flood(town: Town, node: Node, good: Callable[[], Awaitable[None]]) -> 
 
 
 async def test_e10_forged_tokens_are_one_entry_a_minute(tmp_path: Path, url: str | None) -> None:
-    """Three hundred at each node: its minute has one entry, with their number."""
+    """Ninety at each node: its minute has one entry, with their number."""
     async with two_nodes(tmp_path, url) as towns:
         for town in dict.fromkeys(towns):
             forged = town.permit(TAX, "population:read")[:-8]
-            for n in range(300):
+            for n in range(90):
                 reply = await town.call(TAX, LOOK_UP, PERSON, authorization=f"Bearer {forged}{n:08}")
                 assert code(reply) == "identity.invalid"
             await town.upkeep(minute=True)
         entries = towns[0].entries()
         minutes = [entry.facts["refusals"] for entry in entries if entry.facts["step"] == "unidentified"]
-        assert minutes == [{"identity.invalid": 300}] * len(set(towns))
+        assert minutes == [{"identity.invalid": 90}] * len(set(towns))
         assert len(entries) == 2 * len(minutes)  # a start, and that
 
 
 async def test_e10_a_flood_of_forged_tokens_harms_nobody(
     tmp_path: Path, url: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Thousands of them: none has an entry of its own, and every good call is answered meanwhile, not much later."""
+    """From two hundred connections: none has an entry, and a good call of that address takes about as long as before."""
     async with founded(tmp_path, url) as town:
         async with started(town) as node:
             calm, stormy = [list[float](), list[float]()]
@@ -124,5 +124,5 @@ async def test_e10_a_flood_of_forged_tokens_harms_nobody(
             )
     assert before.count("answered") == len(calm) + len(stormy)
     assert len(before) <= len(calm) + len(stormy) + 3
-    assert refused > 100 * FLOOD
-    assert during / without < 5 * FLOODERS
+    assert refused > FLOODERS
+    assert during / without < 4
