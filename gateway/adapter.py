@@ -65,7 +65,10 @@ class Broken(Exception):
 
 
 class Adapter:
-    """What an adapter's author fills in. Made once for each endpoint, without arguments."""
+    """What an adapter's author fills in. Made once for each endpoint, without arguments, in a thread without a loop.
+
+    So open connections at the first call. The file must be loaded within ten seconds.
+    """
 
     async def answer(self, request: Request) -> object:
         """The answer to an exchange, as JSON values. Raises NotFound, TryLater or Broken."""

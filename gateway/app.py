@@ -27,7 +27,7 @@ from gateway.core.refusal import Refusal
 from gateway.core.standing import overlay
 from gateway.edge import api, keys, oauth, operations, tracing
 from gateway.edge.control import carry_out, taking
-from gateway.edge.database import give_back, opened
+from gateway.edge.database import give_back, opened, warn_of_owner
 from gateway.edge.evidence import administered
 from gateway.edge.exchange import Exchanges, Parts
 from gateway.edge.identity import Identity
@@ -39,11 +39,12 @@ from gateway.edge.operations import Health, Readiness
 from gateway.edge.outbound import HttpOutbound
 from gateway.edge.peer import Peers
 from gateway.edge.postgres import named
-from gateway.edge.providers import Providers
-from gateway.edge.reload import Declared, Places, Reload, Use
+from gateway.edge.providers import NotConnected, Providers
+from gateway.edge.reload import Declared, Places, Reload, Use, begin
 from gateway.edge.store import Driver, StoreFailed, database_path
 from gateway.edge.suspensions import Suspensions, orders
 from gateway.edge.tally import Tally
+from gateway.edge.tasks import cancelled
 from gateway.edge.telemetry import Meters
 from gateway.edge.tls import served
 from gateway.edge.upkeep import PeriodKeys, Upkeep, UsedAssertions
@@ -89,6 +90,7 @@ class Gateway:
         self.tracer: tracing.Tracer = tracing.PassingOn()
         self.tls = served(settings, lambda at: self.meters.certificate.labels("public").set(at))
         self._keyring = keyring
+        self._driver = driver
         self._draining = False
         self._declared = declared
         self.reload: Reload | None = None
@@ -117,37 +119,38 @@ class Gateway:
             exchanges = self._exchanges(identity, providers)
             upkeep = Upkeep(self.journal, self.periods, self.limits, self.meters)
             stack.push_async_callback(_last_minute, upkeep, exchanges.tally, self._catalogue)
+            # Ended in the order from here up: what is suspended holds, and the journal is kept in order, until the last
+            # exchange has its answer.
+            for going in (
+                self.suspensions.go_on(lambda: self._loaded, self._lay_over),
+                upkeep.go_on(exchanges.tally, lambda: self._catalogue),
+            ):
+                stack.push_async_callback(cancelled, asyncio.create_task(going))
             aside = await self._aside(stack, sockets.operations, providers, exchanges)
             public = await self._public(stack, sockets.public, exchanges, identity)
-            stack.push_async_callback(
-                _cancelled, asyncio.create_task(upkeep.go_on(exchanges.tally, lambda: self._catalogue))
-            )
-            looking = asyncio.create_task(self.suspensions.go_on(lambda: self._loaded, self._lay_over))
-            stack.push_async_callback(_cancelled, looking)
             stack.callback(setattr, self, "_draining", True)  # closing the listener then gives what runs its time
             _show(self._catalogue, self.meters)
             log.info("started", public=public, operations=aside, catalogue=self._catalogue.digest[:16])
             yield Addresses(public, aside)
 
     async def _open_journal(self, stack: contextlib.AsyncExitStack) -> None:
-        try:
-            await self.journal.open(f"gateway {__version__} pid {os.getpid()}")
-        except StoreFailed as error:
-            raise NotStarted(str(error)) from error
         stack.push_async_callback(self.journal.close)
         try:
-            await self.suspensions.read(self._loaded)
-            self._lay_over()
+            await self.journal.open(f"gateway {__version__} pid {os.getpid()}")
+            await warn_of_owner(self._driver)
+        except StoreFailed as error:
+            raise NotStarted(str(error)) from error
+        try:
+            await self.suspensions.look(lambda: self._loaded, self._lay_over)
+            await self.periods.renew()
+            await self.journal.append(administered(self._catalogue, "start", version=__version__))
         except StoreFailed as error:
             raise NotStarted(f"What is suspended cannot be read: {error}") from error
-        try:
-            await self.periods.renew()
         except keys.NotOpened as error:
-            reason = (
-                "The database was sealed under another master key: restore gateway/master.key.json, or the database."
-            )
-            raise NotStarted(reason) from error
-        await self.journal.append(administered(self._catalogue, "start", version=__version__))
+            why = "The database was sealed under another master key: restore gateway/master.key.json, or the database."
+            raise NotStarted(why) from error
+        except Refusal as error:
+            raise NotStarted(f"The journal cannot be written: {error.__cause__ or error.detail}") from error
         stack.push_async_callback(_write_stop, self.limits, self.journal, lambda: self._catalogue)
 
     def _lay_over(self) -> None:
@@ -159,8 +162,9 @@ class Gateway:
         if self._declared is None:
             return
 
-        def adopt(catalogue: Catalogue, files: Files) -> None:
-            providers.adopt(catalogue, files.seals())
+        async def adopt(catalogue: Catalogue, files: Files) -> None:
+            connected = await providers.connect(catalogue, files)
+            providers.adopt(connected)
             self._loaded = catalogue
             self._lay_over()
             jwks.follow(catalogue)
@@ -169,26 +173,30 @@ class Gateway:
         chosen = self.settings
         certificate = (chosen.tls_certificate, chosen.tls_key, chosen.tls_client_ca)
         places = Places(chosen.catalogue, chosen.keys, tuple(path for path in certificate if path is not None))
-        use = Use(lambda: self._loaded, adopt, self.tls.renew if self.tls else None)
+        use = Use(lambda: self._loaded, adopt, providers.lacking, self.tls.renew if self.tls else None)
         self.reload = Reload(use, self._declared, places, self.journal, self.meters)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload.ask)
-        stack.push_async_callback(_cancelled, asyncio.create_task(self.reload.go_on()))
+        stack.push_async_callback(cancelled, asyncio.create_task(self.reload.go_on()))
 
     async def _providers(self, stack: contextlib.AsyncExitStack) -> Providers:
         outbound = await stack.enter_async_context(HttpOutbound())
-        home = self.settings.catalogue
-        around = Surroundings(outbound, self.settings.run_adapters, home, self.settings.keys / "secrets")
-        providers = Providers(around, time.monotonic)
+        providers = Providers(Surroundings(outbound, self.settings.run_adapters), time.monotonic)
         stack.push_async_callback(providers.close)
         try:
-            providers.adopt(self._loaded, self._declared.files.seals() if self._declared else None)
-        except ValueError as error:
+            start = await begin(providers, self._loaded, self._declared)
+        except NotConnected as error:
             raise NotStarted(str(error)) from error
+        providers.adopt(start.connected)
+        if start.kept:
+            was, self._loaded, self._declared = self._loaded.digest, start.connected.catalogue, start.declared
+            self._lay_over()
+            await self.journal.append(administered(self._loaded, "reload", was=was, kept=start.kept))
         return providers
 
     def _exchanges(self, identity: Identity, providers: Providers) -> Exchanges:
         parts = Parts(
             catalogue=lambda: self._catalogue,
+            in_force=lambda: self.suspensions.sure(self._catalogue),
             identity=identity,
             limits=self.limits,
             providers=providers,
@@ -210,7 +218,7 @@ class Gateway:
     ) -> str:
         app = web.Application()
         around = oauth.Surroundings(
-            catalogue=lambda: self._catalogue,
+            catalogue=lambda: self.suspensions.sure(self._catalogue),
             clock=time.time,
             steady=time.monotonic,
             peers=self.peers,
@@ -242,13 +250,12 @@ class Gateway:
         catalogue = self.reload.health() if self.reload else "ok"
         checks = {"journal": "cannot be written" if self.journal.failing else "ok", "catalogue": catalogue}
         if self.suspensions.late:
-            checks["suspensions"] = "cannot be read: those read last are in force"
+            checks["suspensions"] = "cannot be read: nothing is let through"
         if self._draining:
             return Health(Readiness.DRAINING, checks)
-        if self.journal.failing:
+        if self.journal.failing or self.suspensions.late:
             return Health(Readiness.UNREADY, checks)
-        whole = catalogue == "ok" and not self.suspensions.late
-        return Health(Readiness.READY if whole else Readiness.DEGRADED, checks)
+        return Health(Readiness.READY if catalogue == "ok" else Readiness.DEGRADED, checks)
 
     def _refresh(self, providers: Providers, exchanges: Exchanges) -> None:
         meters = self.meters
@@ -391,8 +398,3 @@ def _traced(stack: contextlib.AsyncExitStack, instance: str, meters: Meters) -> 
 async def _last_minute(upkeep: Upkeep, tally: Tally, catalogue: Catalogue) -> None:
     with contextlib.suppress(Refusal):  # as above
         await upkeep.minute(tally, catalogue)
-
-
-async def _cancelled(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

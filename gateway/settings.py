@@ -3,6 +3,7 @@
 What differs by agency or service is a manifest or an agreement, never a setting. Secrets are files in the keys folder.
 """
 
+import difflib
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -206,7 +207,9 @@ def _sentence(fault: ErrorDetails) -> str:
     name = PREFIX + field.upper()
     if fault["type"] == "extra_forbidden":
         known = ", ".join(PREFIX + each.upper() for each in Settings.model_fields)
-        return f"{name} is no setting of the gateway; the settings are {known}"
+        close = difflib.get_close_matches(field, Settings.model_fields, n=1)  # without what all begin with
+        guess = f"Did you mean {PREFIX}{close[0].upper()}? " if close else ""
+        return f"{name} is no setting of the gateway. {guess}The settings are {known}"
     wanted = _WANTED.get(field) or fault["msg"].removeprefix("Value error, ")
     given = str(fault["input"])
     if not given:

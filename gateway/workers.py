@@ -5,11 +5,9 @@ It opens the public socket, which every worker inherits, accepts nothing from it
 
 import asyncio
 import contextlib
-import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Collection
 from pathlib import Path
 
 import aiohttp
@@ -17,11 +15,12 @@ import structlog
 from aiohttp import web
 
 from gateway.app import OPERATIONS_CONNECTIONS, NotStarted, listening
-from gateway.edge import notify, roster
+from gateway.edge import notify, roster, signals
 from gateway.edge.listener import Listener, inside
 from gateway.edge.pool import Ended, Patience, Pool
 from gateway.edge.postgres import named
 from gateway.edge.roster import Roster
+from gateway.edge.tasks import cancelled
 from gateway.settings import POSTGRES, Settings
 
 MAX_WORKERS = 64
@@ -42,17 +41,18 @@ async def serve(settings: Settings, wanted: int) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-", ignore_cleanup_errors=True)))
         program = (*_program(), f"--last-good={folder / 'files'}")
         pool = Pool(program, sockets.public, Patience(end=settings.shutdown_seconds + AFTER_SECONDS))
-        stop, roll = _signals(pool)
+        roll = asyncio.Event()
+        stop = signals.answered(reload=pool.reload, roll=roll.set)
         known = Roster(pool.meters, pool.addresses, wanted, lambda: pool.draining)
         aside = await _aside(stack, sockets.operations, known)
-        beating = [asyncio.create_task(each) for each in (pool.watch(), notify.watched())]
-        stack.push_async_callback(_cancelled, beating)
+        beating, watching = asyncio.create_task(notify.watched()), asyncio.create_task(pool.watch())
+        stack.push_async_callback(cancelled, beating, watching)
         stack.push_async_callback(_end, pool, sockets.public)
-        working, told = asyncio.create_task(_work(pool, wanted, roll, aside)), asyncio.create_task(stop.wait())
-        stack.push_async_callback(_cancelled, (working, told))
-        await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():  # it ends by an error only
-            await working
+        working, asked = asyncio.create_task(_work(pool, wanted, roll, aside)), asyncio.create_task(stop.wait())
+        stack.push_async_callback(cancelled, working, asked)
+        done, _ = await asyncio.wait((working, watching, asked), return_when=asyncio.FIRST_COMPLETED)
+        for each in done:
+            await each  # the first two end by an error only, and nothing is right after it
 
 
 def _look(settings: Settings, wanted: int) -> None:
@@ -74,23 +74,6 @@ def _look(settings: Settings, wanted: int) -> None:
 def _program() -> tuple[str, ...]:
     """What a worker is started with. It imports from the present folder (-P) only where this process does."""
     return (sys.executable, *(() if str(Path.cwd()) in sys.path else ("-P",)), "-m", "gateway", "worker")
-
-
-def _signals(pool: Pool) -> tuple[asyncio.Event, asyncio.Event]:
-    """What is set when the workers are to end, and when they are to be replaced."""
-    stop, roll = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, stop.set)
-    loop.add_signal_handler(signal.SIGUSR2, roll.set)
-    loop.add_signal_handler(signal.SIGHUP, _reload, pool)
-    return stop, roll
-
-
-def _reload(pool: Pool) -> None:
-    notify.reloading()
-    pool.reload()
-    notify.ready()
 
 
 async def _aside(stack: contextlib.AsyncExitStack, on: socket.socket, known: Roster) -> str:
@@ -115,18 +98,10 @@ async def _work(pool: Pool, wanted: int, roll: asyncio.Event, aside: str) -> Non
     while True:
         await roll.wait()
         roll.clear()  # who asks during a roll gets another one after it
-        notify.reloading()
         await pool.roll()
-        notify.ready()
 
 
 async def _end(pool: Pool, public: socket.socket) -> None:
     notify.stopping()
     public.close()  # or the kernel would go on taking connections that nobody answers
     await pool.end()
-
-
-async def _cancelled(tasks: Collection["asyncio.Task[object]"]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,6 @@
-"""Every declared file as one immutable value, read at one moment, so that loading it opens no file in passing.
+"""Every declared file as one immutable value, so that a catalogue is made, and its code run, from these bytes alone.
+
+Of a secret only the digest is held: whoever connects an endpoint reads the secret again and holds it against that.
 
 A label is a file's name wherever the folders lie: ``adapters/interior/agency.yaml``, ``keys/agencies/x.jwks.json``. A
 unit is what is taken over or kept as one: an agency's folder with its keys and secrets, a service's folder, an
@@ -10,11 +12,13 @@ import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from hmac import compare_digest
 from pathlib import Path
 
 MAX_FILE_BYTES = 1024 * 1024
 """More than any manifest, schema, example or key file needs."""
 MAX_FILES = 200_000
+"""Names that are looked at, of files and folders, whether they are read or not."""
 MAX_TREE_BYTES = 512 * 1024 * 1024
 """Of all files together."""
 
@@ -79,6 +83,17 @@ class Files:
         """Whether nothing differs, wherever the folders lie."""
         return self.contents == other.contents and self.folders == other.folders
 
+    def secret(self, name: str) -> bytes:
+        """What a secret's file holds now. Raises ValueError where that is not what was there when these were read."""
+        label = f"{_SECRETS}{name}"
+        path = self.path(label)
+        held, now = self.contents.get(label), _content(path)
+        if isinstance(now, Unread) or held is None or isinstance(held, Unread):
+            raise ValueError(f"{name!r} cannot be read from {path}")
+        if not compare_digest(sha256(now).digest(), held):
+            raise ValueError(f"{name!r} in {path} is another one than when its folder was read")
+        return now
+
     def seals(self) -> Mapping[str, bytes]:
         """By agency, a digest of what its endpoints are connected with beside their options: its code and secrets."""
         made: dict[str, bytes] = {}
@@ -87,6 +102,10 @@ class Files:
                 agency = unit_of(label).removeprefix("adapters/")
                 made[agency] = sha256(made.get(agency, b"") + label.encode() + b"\0" + sha256(held).digest()).digest()
         return made
+
+
+NOTHING = Files(Path(), Path(), {}, frozenset())
+"""Where nothing was declared in files."""
 
 
 def unit_of(label: str) -> str:
@@ -106,15 +125,24 @@ def unit_of(label: str) -> str:
     return unit
 
 
+_LOOP = Unread("is a link to a folder that it lies in", "Remove the link.", folder=True)
+_UNLISTED = Unread("the folder cannot be listed", "Let the gateway read it, or remove it.", folder=True)
+_TOO_MUCH = Unread(
+    f"more than {MAX_FILES} names or {MAX_TREE_BYTES} bytes lie in catalogue and keys",
+    "Take out what is no part of the catalogue, or serve its agencies from several gateways.",
+    folder=True,
+)
+
 Look = Mapping[str, tuple[int, int, int]]
 """By label: inode, size, and the time of the last change of any kind, which nobody can set."""
 
 
 def look(root: Path, keys: Path) -> Look:
-    """Names, sizes and times of everything that ``read`` would read."""
+    """Names, sizes and times of everything that ``read`` would read, within the same bounds."""
     seen: dict[str, tuple[int, int, int]] = {}
-    for label, _, status in _walk(root, keys):
-        seen[label] = (status.st_ino, status.st_size, status.st_ctime_ns) if status is not None else (0, 0, 0)
+    for label, _, found in _walk(root, keys):
+        status = found if isinstance(found, os.stat_result) else _FOLDER
+        seen[label] = (status.st_ino, status.st_size, status.st_ctime_ns)
     return seen
 
 
@@ -123,16 +151,14 @@ def read(root: Path, keys: Path) -> Files:
     contents: dict[str, bytes | Unread] = {}
     folders: set[str] = set()
     total = 0
-    for label, path, status in _walk(root, keys):
-        if len(contents) >= MAX_FILES or total > MAX_TREE_BYTES:
-            remedy = "Take out what is no part of the catalogue, or serve its agencies from several gateways."
-            bound = f"more than {MAX_FILES} files or {MAX_TREE_BYTES} bytes lie in catalogue and keys"
-            contents["."] = Unread(bound, remedy, folder=True)
+    for label, path, found in _walk(root, keys):
+        if total > MAX_TREE_BYTES:
+            contents["."] = _TOO_MUCH
             break
-        if status is _FOLDER:
+        if found is _FOLDER:
             folders.add(label)
             continue
-        held = _unlisted() if status is None and Path(path).is_dir() else _content(path, status)
+        held = found if isinstance(found, Unread) else _content(path)
         total += len(held) if isinstance(held, bytes) else 0
         contents[label] = sha256(held).digest() if label.startswith(_SECRETS) and isinstance(held, bytes) else held
     return Files(root.resolve(), keys.resolve(), contents, frozenset(folders))
@@ -141,19 +167,20 @@ def read(root: Path, keys: Path) -> Files:
 def alone(path: Path) -> Files:
     """One file, apart from any catalogue."""
     whole = path.absolute()
-    return Files(whole.parent, whole.parent / "keys", {whole.name: _content(whole, None)}, frozenset())
+    return Files(whole.parent, whole.parent / "keys", {whole.name: _content(whole)}, frozenset())
 
 
-def _unlisted() -> Unread:
-    return Unread("the folder cannot be listed", "Let the gateway read it, or remove it.", folder=True)
-
-
-def _content(path: Path | str, status: os.stat_result | None) -> bytes | Unread:
-    if status is not None and not stat.S_ISREG(status.st_mode):  # a pipe would never end
-        return Unread("is no regular file", "Remove it.")
+def _content(path: Path | str) -> bytes | Unread:
+    """Of regular files only, told when it is open: a pipe would never end, and may take a file's place meanwhile."""
     try:
-        with Path(path).open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return Unread("is no regular file", "Remove it.")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                raw = file.read(MAX_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         return Unread(f"cannot be read: {error.strerror}", "Let the gateway read it, or remove it.")
     if len(raw) > MAX_FILE_BYTES:
@@ -162,41 +189,81 @@ def _content(path: Path | str, status: os.stat_result | None) -> bytes | Unread:
 
 
 _FOLDER = os.stat_result((stat.S_IFDIR, *(0,) * 9))
-_Seen = tuple[str, str, os.stat_result | None]
-"""Label, path and status; of a folder always the same, and none where it cannot be had."""
+_Seen = tuple[str, str, os.stat_result | Unread | None]
+"""Label, path and status; of a folder always the same. None where a file's cannot be had."""
+
+
+class _FullError(Exception):
+    """There is more than is looked at."""
 
 
 def _walk(root: Path, keys: Path) -> Iterator[_Seen]:
-    for label, depth in _DEPTHS.items():
-        inner = label.removeprefix("keys/")
-        yield from _below(label, str((root if inner == label else keys) / inner), depth)
+    walk = _Walk()
+    try:
+        for label, depth in _DEPTHS.items():
+            inner = label.removeprefix("keys/")
+            yield from walk.below(label, str((root if inner == label else keys) / inner), depth)
+    except _FullError:
+        yield ".", str(root), _TOO_MUCH
     if keys.is_dir():
         yield "keys", str(keys), _FOLDER
 
 
-def _below(label: str, folder: str, depth: int) -> Iterator[_Seen]:
-    """The folder and what lies in it; one that cannot be listed has no status, and is told from one that is not."""
-    try:
-        with os.scandir(folder) as listing:
-            entries = [each for each in listing if not each.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError:
-        yield label, folder, None
-        return
-    yield label, folder, _FOLDER
-    for entry in entries:
-        inner = f"{label}/{entry.name}"
-        if entry.is_dir():
-            if depth > 1:
-                yield from _below(inner, entry.path, depth - 1)
+@dataclass(slots=True)
+class _Walk:
+    """Through folders and links to folders, wherever they lie, but never in a circle."""
+
+    left: int = MAX_FILES
+    inside: list[str] = field(default_factory=list)
+    """Where the links that were followed lie, without links in the way."""
+
+    def below(self, label: str, folder: str, depth: int) -> Iterator[_Seen]:
+        """The folder and what lies in it; one that cannot be listed is told from one that is not. Raises _FullError."""
+        try:
+            with os.scandir(folder) as listing:
+                entries = [each for each in map(self._counted, listing) if not each.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError:
+            yield label, folder, _UNLISTED
+            return
+        yield label, folder, _FOLDER
+        for entry in entries:
+            inner = f"{label}/{entry.name}"
+            if _is_folder(entry):
+                yield from self._folder(inner, folder, entry, depth)
+            elif _read(inner):
+                try:
+                    yield inner, entry.path, entry.stat()
+                except OSError:
+                    yield inner, entry.path, None
+
+    def _counted(self, entry: "os.DirEntry[str]") -> "os.DirEntry[str]":
+        self.left -= 1
+        if self.left < 0:
+            raise _FullError
+        return entry
+
+    def _folder(self, label: str, around: str, entry: "os.DirEntry[str]", depth: int) -> Iterator[_Seen]:
+        if depth <= 1:
+            yield label, entry.path, _FOLDER
+        elif not entry.is_symlink():
+            yield from self.below(label, entry.path, depth - 1)
+        else:
+            target = os.path.realpath(entry.path)
+            self.inside.append(os.path.realpath(around))
+            if any(f"{each}/".startswith(f"{target.rstrip('/')}/") for each in self.inside):
+                yield label, entry.path, _LOOP
             else:
-                yield inner, entry.path, _FOLDER
-        elif _read(inner):
-            try:
-                yield inner, entry.path, entry.stat()
-            except OSError:
-                yield inner, entry.path, None
+                yield from self.below(label, entry.path, depth - 1)
+            self.inside.pop()
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or one that leads where nobody may look
+        return False
 
 
 def _read(label: str) -> bool:

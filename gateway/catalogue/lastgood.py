@@ -1,19 +1,58 @@
-"""The last good files, kept for a process that takes another one's place while somebody's folder is broken."""
+"""The last good files, kept for a process that takes another one's place while somebody's folder is broken.
 
+Several processes keep them in one place. They write one after the other, so that there are never more than the file in
+force and the one that is being written, which the next writer begins anew where its own died.
+"""
+
+import fcntl
 import os
 import pickle
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.catalogue.files import Files
 from gateway.catalogue.renewal import Load, renewed
 from gateway.catalogue.snapshot import Loaded
 
+PATIENCE = 5.0
+"""Seconds for which one process waits until others have written."""
 
-def keep(files: Files, path: Path) -> None:
-    """Put them there whole, in place of what was kept before. Raises OSError."""
-    made = path.with_name(f"{path.name}.{os.getpid()}")
-    made.write_bytes(pickle.dumps(files))
-    made.replace(path)
+
+def keep(files: Files, path: Path) -> bool:
+    """Put them there whole, in place of what was kept before; False where that says the same. Raises OSError."""
+    with _alone(path.with_name(f"{path.name}.lock")):
+        before = kept(path)
+        if before is not None and (before.root, before.keys) == (files.root, files.keys) and before.same(files):
+            return False
+        made = path.with_name(f"{path.name}.part")
+        try:
+            made.write_bytes(pickle.dumps(files))
+            made.replace(path)
+        except OSError:
+            made.unlink(missing_ok=True)
+            raise
+    return True
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While no other process is. The lock goes with its holder, however that ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def kept(path: Path) -> Files | None:
@@ -31,3 +70,16 @@ def begun(new: Files, load: Load, path: Path | None) -> tuple[Loaded, Files]:
     good = kept(path) if path is not None and loaded.catalogue is None else None
     found = renewed(good, new, load) if good is not None else None
     return (found.loaded, found.files) if found is not None else (loaded, new)
+
+
+def without(units: frozenset[str], new: Files, load: Load, path: Path | None) -> tuple[Loaded, Files] | None:
+    """The catalogue of the files with the last good version of these units, as far as that goes.
+
+    None where nothing was kept: then this process is the first.
+    """
+    good = kept(path) if path is not None else None
+    if good is None:
+        return None
+    files = new.with_units(units, good)
+    loaded = load(files)
+    return (loaded, files) if loaded.catalogue is not None else (load(new), new)

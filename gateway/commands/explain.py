@@ -17,6 +17,9 @@ from gateway.core.model import AgencyId, Catalogue, Obligation, ServiceId, Stand
 from gateway.core.policy import Reason
 from gateway.core.refusal import Refusal
 
+LEFT_OUT = "Not looked at: operators' suspensions (see `gateway suspensions`), rate and quota."
+"""The last line of every answer: those depend on a database and on what was spent."""
+
 _MOMENT: TypeAdapter[Moment] = TypeAdapter(Moment)
 
 
@@ -47,6 +50,7 @@ def explain(  # noqa: PLR0913 - a call has this many facts
     if who:
         _hold_endpoint(catalogue, where)
         _print_entitled(policy.who(catalogue, *where, instant), provider, service)
+        typer.echo(LEFT_OUT)
         return
     system = catalogue.systems[SystemId(str(client))]
     _hold_system(system)
@@ -113,6 +117,7 @@ def _hold_visible(catalogue: Catalogue, where: tuple[AgencyId, ServiceId], consu
 
 def _refused(code: str, sentence: str, *reasons: Reason) -> None:
     _print("REFUSED " + code, sentence, reasons)
+    typer.echo(LEFT_OUT)
     raise typer.Exit(2)
 
 
@@ -129,6 +134,7 @@ def _conclude(decision: policy.Decision, out_of_reach: list[str]) -> None:
         typer.echo(f"  discloses {', '.join(shown) if shown else 'the whole answer'}")
     for scope in out_of_reach:
         typer.echo(f"  {decision.facts.consumer} can get no token with the scope {scope}")
+    typer.echo(LEFT_OUT)
     raise typer.Exit(0 if decision.permitted else 2)
 
 

@@ -1,7 +1,7 @@
 """The journal as people read it: ``gateway journal show`` and ``gateway journal check``."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
+from datetime import date, datetime, time
 from typing import Annotated
 from uuid import UUID
 
@@ -10,9 +10,9 @@ import typer
 
 from gateway import settings
 from gateway.commands.terminal import fail, read_settings
-from gateway.core.entry import facts_of
+from gateway.core.entry import Step, facts_of
 from gateway.edge import archive
-from gateway.edge.archive import Kept, Place, Spoilt
+from gateway.edge.archive import Kept, Place, Spoilt, Wanted
 from gateway.edge.postgres import named
 from gateway.edge.store import StoreFailed, database_path
 
@@ -23,15 +23,23 @@ Database = Annotated[str | None, typer.Option(help="The database (default: GATEW
 
 @app.command()
 def show(
+    *,
     exchange: Annotated[str | None, typer.Option(help="Only this exchange, by its Exchange-Id.")] = None,
+    step: Annotated[Step | None, typer.Option(help="Only entries of this step.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only what is not older: a day or an instant.")] = None,
     last: Annotated[int | None, typer.Option(min=1, help="Only so many, the latest.")] = None,
     database: Database = None,
 ) -> None:
-    """Print entries, one JSON line each, without their particulars."""
-    wanted = None if exchange is None else _exchange(exchange)
-    rows: Iterable[Kept | Spoilt] = (row for row in _rows(_place(database)) if wanted is None or _about(row, wanted))
+    """Print entries, one JSON line each, without their particulars; by time, where only some are asked for."""
+    wanted = Wanted(None if exchange is None else _exchange(exchange), step, None if since is None else _since(since))
+    rows: Iterable[Kept | Spoilt] = _rows(_place(database))
+    if wanted != Wanted() or last is not None:
+        try:
+            rows = archive.by_time(rows, wanted, last)
+        except ValueError as error:
+            fail(str(error))
     faults = 0
-    for row in rows if last is None else deque(rows, maxlen=last):
+    for row in rows:
         if isinstance(row, Kept) and facts_of(row.entry):
             typer.echo(orjson.dumps(archive.shown(row)))
         else:
@@ -61,15 +69,25 @@ def _rows(path: Place) -> Iterator[Kept | Spoilt]:
         fail(str(error))
 
 
-def _about(row: Kept | Spoilt, exchange: str) -> bool:
-    return isinstance(row, Kept) and archive.speaks_of(row, exchange)
-
-
 def _exchange(text: str) -> str:
     try:
         return str(UUID(text))
     except ValueError:
         fail(f'--exchange must be an Exchange-Id, a UUID such as 01939f5e-7b1c-7cc3-98c4-dc0c0c07398f, not "{text}".')
+
+
+def _since(text: str) -> datetime:
+    try:
+        if len(text) == len("2026-01-31"):
+            return datetime.combine(date.fromisoformat(text), time(), read_settings().zone)
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = datetime.min  # noqa: DTZ901 - it names no offset, and is refused below
+    if instant.tzinfo is None:
+        fail(
+            f'--since must be a day such as 2026-01-31, or an instant such as 2026-01-31T22:00:00+07:00, not "{text}".'
+        )
+    return instant
 
 
 def _place(database: str | None) -> Place:

@@ -1,4 +1,4 @@
-"""Keys: ``gateway keys gateway`` makes the gateway's own, ``gateway keys party`` those of a system or signatory."""
+"""Keys: ``keys gateway`` makes the gateway's own, ``keys next`` a signing key to come, ``keys party`` an agency's."""
 
 import os
 import re
@@ -19,22 +19,41 @@ _WORD = "[a-z][a-z0-9_]{0,47}"
 _NAME = re.compile(rf"{_WORD}\.{_WORD}")
 
 
+Instance = Annotated[str, typer.Option(help="The instance that the keys are for, such as KH.")]
+Folder = Annotated[Path, typer.Option(help="The keys folder, GATEWAY_KEYS.")]
+
+
 @app.command("gateway")
-def gateway_keys(
-    instance: Annotated[str, typer.Option(help="The instance that the keys are for, such as KH.")],
-    folder: Annotated[Path, typer.Option(help="The keys folder, GATEWAY_KEYS.")],
-) -> None:
-    """Make the gateway's own keys: gateway/signing.jwk.json and gateway/master.key.json."""
+def gateway_keys(instance: Instance, folder: Folder) -> None:
+    """Make what is missing of the gateway's own keys: gateway/signing.jwk.json and gateway/master.key.json."""
     _hold_instance(instance)
     home = folder / "gateway"
-    signing, master = home / "signing.jwk.json", home / "master.key.json"
-    _hold_absent(signing, master)
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fail(f"{home} cannot be made ({error.strerror}): name another folder, or make it yourself.")
-    _saved(signing, keys.new_signing_key(instance))
-    _saved(master, keys.new_master_key(instance))
+    for name, make, stays in (
+        (keys.SIGNING_FILE, keys.new_signing_key, "gateway keys next makes the one that is to follow it."),
+        (keys.MASTER_FILE, keys.new_master_key, "without it the database cannot be opened."),
+    ):
+        if os.path.lexists(home / name):
+            typer.echo(f"kept {home / name}: it exists and stays; {stays}")
+        else:
+            _saved(home / name, make(instance))
+
+
+@app.command("next")
+def next_key(instance: Instance, folder: Folder) -> None:
+    """Make the signing key that is to follow the present one: gateway/signing.next.jwk.json."""
+    _hold_instance(instance)
+    coming, present = folder / "gateway" / keys.NEXT_FILE, folder / "gateway" / keys.SIGNING_FILE
+    if os.path.lexists(coming):
+        fail(f"{coming} exists already: it is the key to come. Finish that change first (docs/operations.md).")
+    _saved(coming, keys.new_signing_key(instance))
+    typer.echo("    1. Copy it to every node, and restart them all: they then verify what it will sign.")
+    typer.echo(f"    2. On every node rename {present.name} to signing.old.jwk.json,")
+    typer.echo(f"       and {coming.name} to {present.name}; restart them all: they sign with it.")
+    typer.echo("    3. Ten minutes later remove signing.old.jwk.json from every node.")
 
 
 @app.command("party")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +14,9 @@ from gateway import workers as several
 from gateway.app import Gateway, NotStarted, compose, listening, spare_garbage_collection
 from gateway.catalogue.reading import render
 from gateway.commands.terminal import fail, read_settings
-from gateway.edge import lifeline, notify
+from gateway.edge import lifeline, notify, signals
 from gateway.edge.pool import Ended
+from gateway.edge.tasks import cancelled
 from gateway.edge.telemetry import configure_logging
 from gateway.settings import Settings
 from gateway.workers import MAX_WORKERS
@@ -31,6 +31,7 @@ def serve(
     ] = 1,
 ) -> None:
     """Serve exchanges until SIGTERM. Settings are GATEWAY_* variables (docs/settings.md)."""
+    signals.spared()
     chosen = read_settings()
     configure_logging(chosen.log_level)
     try:
@@ -49,6 +50,7 @@ def worker(
     last_good: Annotated[Path, typer.Option(help="Where the workers keep the files that worked last.")],
 ) -> None:
     """One process of several; `gateway serve --workers` starts it."""
+    signals.spared()
     chosen = _beside(read_settings(), number)
     configure_logging(chosen.log_level, number)
     handed = [socket.socket(fileno=each) for each in (public, control)]
@@ -68,18 +70,18 @@ def _beside(settings: Settings, number: int) -> Settings:
 
 
 async def _alone(gateway: Gateway) -> None:
-    stop = _signals()
+    stop = _answered()
     async with gateway.running():
         spare_garbage_collection()
         watched = asyncio.create_task(notify.watched())
         notify.ready()
         await stop.wait()
         notify.stopping()
-    watched.cancel()
+    await cancelled(watched)
 
 
 async def _among(gateway: Gateway, public: socket.socket, control: socket.socket) -> None:
-    stop = _signals()
+    stop = _answered()
     async with (
         lifeline.held(control, stop.set) as serves,
         gateway.running(listening(gateway.settings, public)) as where,
@@ -89,15 +91,9 @@ async def _among(gateway: Gateway, public: socket.socket, control: socket.socket
         await stop.wait()
 
 
-def _signals() -> asyncio.Event:
-    """What is set when the process is to end."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGUSR2, _nothing_to_roll)
-    loop.add_signal_handler(signal.SIGHUP, _too_early)  # a gateway that runs has its own answer
-    return stop
+def _answered() -> asyncio.Event:
+    """What is set when the process is to end; a gateway that runs has its own answer to SIGHUP."""
+    return signals.answered(reload=_too_early, roll=_nothing_to_roll)
 
 
 def _nothing_to_roll() -> None:

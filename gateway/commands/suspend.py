@@ -3,7 +3,7 @@
 import asyncio
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +31,10 @@ What = Annotated[
 ]
 Reason = Annotated[str, typer.Option(help="Why, in a line; whoever lists suspensions reads it.")]
 By = Annotated[str | None, typer.Option(help="Who orders it (default: the user of the operating system).")]
+Kind = Annotated[Suspendable | None, typer.Option(help="Which it is, where its name may mean several.")]
 Anyway = Annotated[bool, typer.Option("--anyway", help="Also what the catalogue here does not know.")]
+
+WITHIN = "within 2 seconds"
 
 
 def suspend(
@@ -39,17 +42,21 @@ def suspend(
     *,
     reason: Reason,
     by: By = None,
+    kind: Kind = None,
     revoke: Annotated[bool, typer.Option("--revoke", help="A system: its tokens end at once, too.")] = False,
     anyway: Anyway = False,
 ) -> None:
     """Refuse calls of or to an agency, a system, an endpoint, or under an agreement, until it is lifted."""
     standing = Standing.REVOKED if revoke else Standing.SUSPENDED
-    _order("suspend", what, {"reason": reason, "who": by or _user(), "standing": standing}, anyway=anyway)
+    said = {"name": what, "reason": reason, "who": by or _user(), "standing": standing}
+    done = _order("suspend", said, kind, anyway=anyway)
+    typer.echo(f"{done}: {WITHIN} every gateway on this database refuses such calls; those let through before may end")
 
 
-def lift(what: What, *, reason: Reason, by: By = None, anyway: Anyway = False) -> None:
+def lift(what: What, *, reason: Reason, by: By = None, kind: Kind = None, anyway: Anyway = False) -> None:
     """End what `gateway suspend` began; what a file of the catalogue says stays."""
-    _order("lift", what, {"reason": reason, "who": by or _user()}, anyway=anyway)
+    done = _order("lift", {"name": what, "reason": reason, "who": by or _user()}, kind, anyway=anyway)
+    typer.echo(f"{done}: {WITHIN} every gateway on this database knows it")
 
 
 def listing() -> None:
@@ -66,28 +73,24 @@ def listing() -> None:
         typer.echo("operators suspended nothing; what files of the catalogue suspend is not listed here")
 
 
-def _order(kind: str, name: str, said: Mapping[str, str], *, anyway: bool) -> None:
+def _order(what: str, said: Mapping[str, str], kind: Suspendable | None, *, anyway: bool) -> str:
+    """What was done, in a sentence."""
     chosen = read_settings()
-    target = _kind(chosen, name, anyway=anyway)
+    target = _kind(chosen, said["name"], kind, anyway=anyway)
     try:
-        outcome = asyncio.run(_carried_out(chosen, Order(kind, {"kind": target, "name": name, **said})))
+        outcome = asyncio.run(_carried_out(chosen, Order(what, {"kind": target, **said})))
     except (StoreFailed, ValueError) as error:
         fail(str(error))
     if not outcome.done:
         fail(outcome.text)
-    typer.echo(f"{outcome.text}: every gateway on this database holds to it within 2 seconds")
+    return outcome.text
 
 
-def _kind(chosen: Settings, name: str, *, anyway: bool) -> Suspendable:
-    """What the name means in the catalogue, or by its form alone."""
-    possible = kinds_of(name)
-    if not possible:
-        fail(
-            f'"{name}" is no name of an agency (interior), a system (finance.local_tax), an endpoint '
-            "(interior/population.person_lookup.v1) or an agreement (MOI-FIN-2026-014)."
-        )
+def _kind(chosen: Settings, name: str, asked: Suspendable | None, *, anyway: bool) -> Suspendable:
+    """What the name means in the catalogue, or by its form alone; never a guess."""
+    possible = _possible(name, asked)
     if anyway:
-        return possible[0]
+        return _only(possible, name)
     found = loaded(chosen)
     if found.catalogue is None:
         fail("The catalogue has errors; with --anyway it is not asked:", render(found.findings))
@@ -95,8 +98,29 @@ def _kind(chosen: Settings, name: str, *, anyway: bool) -> Suspendable:
     meant = [kind for kind in possible if name in known[kind]]
     if not meant:
         close = near(name, (each for kind in Suspendable for each in known[kind]))
-        fail(f"The catalogue has no {possible[0]} {name}. {close}With --anyway it is done all the same.")
-    return meant[0]
+        fail(f"The catalogue has no {' or '.join(possible)} {name}. {close}With --anyway it is done all the same.")
+    return _only(meant, name)
+
+
+def _possible(name: str, asked: Suspendable | None) -> Sequence[Suspendable]:
+    """What it can be by its form, and as which it is asked for."""
+    possible = kinds_of(name)
+    if not possible:
+        fail(
+            f'"{name}" is no name of an agency (interior), a system (finance.local_tax), an endpoint '
+            "(interior/population.person_lookup.v1) or an agreement (MOI-FIN-2026-014)."
+        )
+    if asked is None:
+        return possible
+    if asked not in possible:
+        fail(f'--kind {asked} does not fit "{name}", which has the form of: {", ".join(possible)}.')
+    return (asked,)
+
+
+def _only(kinds: Sequence[Suspendable], name: str) -> Suspendable:
+    if len(kinds) > 1:
+        fail(f"{name} may mean several: say which with {' or '.join(f'--kind {each}' for each in kinds)}.")
+    return kinds[0]
 
 
 async def _carried_out(chosen: Settings, order: Order) -> Outcome:

@@ -60,6 +60,21 @@ def kinds_of(name: str) -> tuple[Suspendable, ...]:
     return tuple(kind for kind, form in _FORMS.items() if form.fullmatch(name))
 
 
+def meant(kind: object, name: object, standing: object) -> tuple[Suspension, ...]:
+    """What one row of the table suspends; nothing where the name is none.
+
+    A later version may write kinds and standings that this one does not know: whatever the name can mean is then
+    held, as strictly as this version can.
+    """
+    possible = kinds_of(name) if isinstance(name, str) else ()
+    known = standing in (Standing.SUSPENDED, Standing.REVOKED)
+    return tuple(
+        Suspension(each, str(name), Standing(str(standing)) if known else Standing.REVOKED)
+        for each in possible
+        if each == kind or kind not in tuple(Suspendable)
+    )
+
+
 def names(catalogue: Catalogue, kind: Suspendable) -> Collection[str]:
     """Everything of that kind that the catalogue has."""
     match kind:

@@ -1,19 +1,25 @@
 """The journal as it is read: entries shown, and everything held against its own hashes and numbers."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from heapq import nlargest
+from itertools import islice
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from gateway.core.entry import facts_of, faults
+from gateway.core.entry import Step, facts_of, faults
 from gateway.edge import postgres
 from gateway.edge.store import StoreFailed, reader
 
 Place = Path | str
 """SQLite's file, or PostgreSQL's URL."""
+MAX_SORTED = 100_000
+"""Entries that are held at once, to be put in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +124,56 @@ def _faults(kept: Kept) -> list[str]:
     return [f"{kept.writer}.{kept.n}: {fault}" for fault in found]
 
 
-def speaks_of(kept: Kept, exchange: str) -> bool:
-    """Whether an entry belongs to the exchange, or repeats it."""
-    facts = facts_of(kept.entry)
-    return exchange in (facts.get("exchange"), facts.get("first"))
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries are asked for; None: all."""
+
+    exchange: str | None = None
+    """Entries of it, and of calls that repeated it."""
+    step: Step | None = None
+    since: datetime | None = None
+    """With its offset."""
+
+
+def by_time(found: Iterable[Kept | Spoilt], wanted: Wanted, last: int | None) -> Sequence[Kept | Spoilt]:
+    """Those that are wanted, the oldest first; ``last``: so many, the latest.
+
+    What has no time, as it is spoilt, stands behind the entry before it. ValueError: too many to be put in order.
+    """
+    timed = _timed(found, wanted)
+    if last is not None:
+        return [row for *_, row in sorted(nlargest(last, timed, key=_moment), key=_moment)]
+    held = list(islice(timed, MAX_SORTED + 1))
+    if len(held) > MAX_SORTED:
+        raise ValueError(f"More than {MAX_SORTED} entries are meant: add --since, or --last NUMBER.")
+    return [row for *_, row in sorted(held, key=_moment)]
+
+
+_Timed: TypeAlias = tuple[float, int, Kept | Spoilt]
+
+
+def _timed(found: Iterable[Kept | Spoilt], wanted: Wanted) -> Iterator[_Timed]:
+    """With its time, and its place among all, which orders what happened at one time."""
+    earliest = -inf if wanted.since is None else wanted.since.timestamp()
+    at = -inf
+    for place, row in enumerate(found):
+        facts = facts_of(row.entry) if isinstance(row, Kept) else {}
+        at = _seconds(facts.get("at"), at)
+        meant = wanted.exchange is None or wanted.exchange in (facts.get("exchange"), facts.get("first"))
+        if meant and wanted.step in (None, facts.get("step")) and at >= earliest:
+            yield at, place, row
+
+
+def _moment(timed: _Timed) -> tuple[float, int]:
+    return timed[:2]
+
+
+def _seconds(at: object, otherwise: float) -> float:
+    try:
+        instant = datetime.fromisoformat(str(at))
+    except ValueError:
+        return otherwise
+    return otherwise if instant.tzinfo is None else instant.timestamp()
 
 
 def shown(kept: Kept) -> dict[str, object]:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import stat
+import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ LONGEST_PATH = 107
 """Bytes of a socket's path (unix(7))."""
 
 log = structlog.get_logger()
+
+_UNFIT = {"Cc", "Cs", "Zl", "Zp"}
+"""Control characters, halves of a character, ends of a line or a paragraph (Unicode, general categories)."""
+_TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
+"""After them a terminal may show something else than what was written (Unicode, UAX 9)."""
 
 
 class BadOrder(Exception):
@@ -80,8 +86,17 @@ def hold_fields(fields: Mapping[str, str], wanted: Collection[str]) -> None:
     if fields.keys() != set(wanted):
         raise BadOrder(f"the order must have the fields {', '.join(wanted)}, and no others")
     for name, value in fields.items():
-        if not value.strip() or len(value) > MAX_TEXT or not value.isprintable():
-            raise BadOrder(f"{name} must be one line of 1 to {MAX_TEXT} printable characters")
+        if len(value) > MAX_TEXT or not _is_line(value):
+            raise BadOrder(
+                f"{name} must be one line of 1 to {MAX_TEXT} characters, with something to see, and without control "
+                "characters and ones that turn the direction of writing"
+            )
+
+
+def _is_line(value: str) -> bool:
+    """Khmer, Lao and Thai are written with signs that are not printable, such as U+200B between words."""
+    fit = all(unicodedata.category(each) not in _UNFIT and each not in _TURNING for each in value)
+    return fit and any(each.isprintable() and not each.isspace() for each in value)
 
 
 def socket_path(database: Path) -> Path:

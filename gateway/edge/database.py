@@ -3,8 +3,12 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from gateway.edge.postgres import PostgresDriver, named
+import structlog
+
+from gateway.edge.postgres import PostgresDriver, may_undo, named
 from gateway.edge.store import Driver, SqliteDriver, StoreFailed, database_path
+
+log = structlog.get_logger()
 
 
 def opened(url: str, instance: str, *, create: bool) -> Driver | None:
@@ -26,6 +30,12 @@ def opened(url: str, instance: str, *, create: bool) -> Driver | None:
         return SqliteDriver(path, instance)
     except OSError as error:
         raise StoreFailed(f"GATEWAY_DATABASE: {path} cannot be opened ({error.strerror}): who owns it?") from error
+
+
+async def warn_of_owner(driver: Driver) -> None:
+    """The role that serves should own nothing (decision 10); a try on one's own server may. Raises StoreFailed."""
+    if isinstance(driver, PostgresDriver) and await may_undo(driver):
+        log.warning("database_unguarded")
 
 
 def give_back(driver: Driver) -> None:

@@ -55,6 +55,8 @@ class Trail:
     more_subjects: int = 0
     provider_seconds: float = 0.0
     called: bool = False
+    concluded: bool = False
+    """Its last word was drafted, and is written whatever becomes of the request."""
     stamp: Stamp | None = None
     sound: tuple[Pointer, ...] | None = None
     """Of an answer that breaks its schema and is reported: what may leave."""
@@ -85,6 +87,7 @@ class Trail:
 
     def draft(self, step: Step, *, status: int | None, code: str | None = None, released: bytes | None = None) -> Draft:
         """The entry of this exchange at this step."""
+        self.concluded = self.concluded or step is Step.ANSWERED
         head = self.head
         facts = {
             "step": step,

@@ -8,31 +8,20 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
-import orjson
 import structlog
 from aiohttp import web
 
 from gateway.core import policy
-from gateway.core.breaker import FIRST_REST
 from gateway.core.entry import Stamp, Step
-from gateway.core.exchange import MAX_WORDED, Head, address, once, read_head, shaped
+from gateway.core.exchange import Head, address, once, read_head, shaped
 from gateway.core.identity import Caller, single
-from gateway.core.minimise import cut_of, minimise
-from gateway.core.model import (
-    Catalogue,
-    Effect,
-    Endpoint,
-    Service,
-    SystemId,
-    agency_of,
-)
-from gateway.core.refusal import TABLE, Refusal
-from gateway.core.report import sound
+from gateway.core.model import Agreement, Catalogue, Effect, Endpoint, Grant, SystemId, agency_of
+from gateway.core.refusal import Refusal
 from gateway.edge import body, problem
+from gateway.edge.calling import Asked, Calling, cut, refusal_of
 from gateway.edge.evidence import Trail, new_id
 from gateway.edge.identity import Identity
 from gateway.edge.journal import Journal, unavailable
@@ -42,25 +31,13 @@ from gateway.edge.providers import Providers
 from gateway.edge.strangers import Strangers
 from gateway.edge.tally import Tally
 from gateway.edge.telemetry import UNKNOWN, Meters, exemplar, place
-from gateway.edge.tracing import JOURNAL, PROVIDER, Tracer
-from gateway.protocols.protocol import Answer, Call, ProviderFault
+from gateway.edge.tracing import JOURNAL, Tracer
+from gateway.protocols.protocol import ProviderFault
 
 ADDRESS = "/v1/exchange/{agency}/{service}"
 SHARES = 4
 """One consumer has at most this part of the gateway's places."""
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A call that may be made: every check holds."""
-
-    consumer: SystemId
-    endpoint: Endpoint
-    service: Service
-    head: Head
-    value: Any
-    raw: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +55,8 @@ class Parts:
     """What an exchange works with."""
 
     catalogue: Callable[[], Catalogue]
+    in_force: Callable[[], Catalogue]
+    """The same; raises Refusal journal.unavailable while nobody knows what is suspended."""
     identity: Identity
     limits: Limits
     providers: Providers
@@ -100,6 +79,7 @@ class Exchanges:
     def __init__(self, these: Parts, write: "Write") -> None:
         self._parts = these
         self._write = write
+        self.calling = Calling(these.providers, these.meters)
         self._log = log.bind()  # bound once: the lazy one is built anew for each line
         self.in_progress = 0
         self.shares: Counter[SystemId] = Counter()
@@ -122,7 +102,7 @@ class Exchanges:
             log.error("broken", **trail.ids, **place(error))  # noqa: TRY400 - a traceback quotes values
             released = await self._refused(trail, Refusal("gateway.broken", "The gateway failed to work on the call."))
         except asyncio.CancelledError:  # the process stops: what was asked of a provider is not forgotten
-            if trail.called and trail.stamp is None:
+            if trail.called and not trail.concluded:
                 drafted = trail.draft(Step.ANSWERED, status=None, code="gateway.broken")
                 self._last.add(asyncio.ensure_future(self._parts.journal.append(drafted)))
             raise
@@ -163,10 +143,12 @@ class Exchanges:
             )
         once([name.lower() for name, _ in request.raw_headers])
         trail.head = head = read_head(request.headers)
-        await self._permit(trail, caller, head, endpoint)
+        facts = _facts(trail, caller, head, endpoint)
+        await self._permit(trail, facts)
         trail.received = raw = await body.read(request, service.max_bytes)
         ask = Asked(caller.system, endpoint, service, head, shaped(service, raw), raw)
         trail.note_subjects(service.request_subjects, ask.value)
+        await self._hold_still(request, trail, facts)
         if these.journal.failing:
             raise unavailable()
         if service.effect is Effect.WRITE:
@@ -176,8 +158,7 @@ class Exchanges:
     async def _caller(self, request: web.Request, trail: Trail) -> Caller:
         """The system by its token, and the person where one is asserted: a proven system answers for a forged one."""
         now, identity = trail.at.timestamp(), self._parts.identity
-        authorization = single(request.headers.getall("Authorization", ()), "Authorization")
-        caller = await identity.caller(authorization, trail.peer.certificate, trail.catalogue, now)
+        caller = await identity.caller(_authorization(request), trail.peer.certificate, trail.catalogue, now)
         if self.shares[caller.system] >= self._share:
             raise Refusal("gateway.overloaded", "Too many exchanges of your system are worked on now.", retry_after=1)
         trail.consumer = caller.system
@@ -187,99 +168,30 @@ class Exchanges:
             trail.person = await identity.person(asserted, agency_of(caller.system), trail.catalogue, now)
         return caller
 
-    async def _permit(self, trail: Trail, caller: Caller, head: Head, endpoint: Endpoint) -> None:
+    async def _permit(self, trail: Trail, facts: policy.Facts) -> None:
         """Policy, then rate and quota. Notes the agreement, also of a refusal."""
-        facts = policy.Facts(
-            consumer=caller.system,
-            provider=endpoint.provider,
-            service=endpoint.service,
-            purpose=head.purpose,
-            scopes=caller.scopes,
-            at=trail.at,
-            given=head.given(person=trail.person is not None),
-            on_behalf=head.on_behalf,
-        )
         decision = policy.decide(trail.catalogue, facts)
         trail.agreement, trail.grant = decision.agreement, decision.grant
-        if decision.agreement is None or decision.grant is None or decision.code is not None:
-            code = decision.code or "policy.no_agreement"
-            raise Refusal(code, decision.detail, agency=decision.suspended or endpoint.provider)
-        zone = trail.catalogue.zone
-        await self._parts.limits.spend(decision.agreement, decision.grant, caller.system, trail.at, zone)
+        agreement, grant = _permitted(decision)
+        await self._parts.limits.spend(agreement, grant, facts.consumer, trail.at, trail.catalogue.zone)
+
+    async def _hold_still(self, request: web.Request, trail: Trail, facts: policy.Facts) -> None:
+        """A body may take seconds to arrive: what was suspended, revoked or ended meanwhile stops this exchange too."""
+        now = self._parts.in_force()
+        if now is not trail.catalogue:
+            at = trail.at.timestamp()
+            caller = await self._parts.identity.caller(_authorization(request), trail.peer.certificate, now, at)
+            _permitted(policy.decide(now, replace(facts, scopes=caller.scopes)))
 
     async def _read(self, trail: Trail, ask: Asked) -> Released:
         try:
-            answer = await self.call(trail, ask, key=None)
+            answer = await self.calling.call(trail, ask, key=None)
         except ProviderFault as fault:
             raise refusal_of(fault, trail) from fault
         released = cut(trail, answer.value)
         with trail.span.part(JOURNAL, step=Step.ANSWERED):
             trail.stamp = await self._parts.journal.append(trail.draft(Step.ANSWERED, status=200, released=released))
         return Released(200, released)
-
-    async def call(self, trail: Trail, ask: Asked, *, key: str | None) -> Answer:
-        """Ask the provider and hold its answer against the schema. Raises ProviderFault."""
-        trail.called = True
-        with trail.span.part(PROVIDER, provider=ask.endpoint.provider, service=ask.service.id) as traceparent:
-            answer = await self._ask(trail, ask, key, traceparent)
-        self.hold_answer(trail, ask, answer.value)
-        trail.note_subjects(ask.service.response_subjects, answer.value)
-        return answer
-
-    async def _ask(self, trail: Trail, ask: Asked, key: str | None, traceparent: str) -> Answer:
-        begun = time.monotonic()
-        call = Call(
-            exchange=trail.exchange,
-            service=ask.service.id,
-            consumer=ask.consumer,
-            purpose=ask.head.purpose,
-            case=ask.head.case,
-            value=ask.value,
-            raw=ask.raw,
-            idempotency_key=key,
-            traceparent=traceparent,
-            seconds=ask.endpoint.deadline,
-        )
-        try:
-            answer = await self._parts.providers.call(
-                ask.endpoint, call, trail.at, repeatable=ask.service.effect is Effect.READ or key is not None
-            )
-        except ProviderFault as fault:
-            trail.provided = fault.provided or None
-            never_left = fault.unheard and not fault.sent
-            trail.sent = None if never_left else fault.outgoing or None
-            raise
-        finally:
-            trail.provider_seconds = time.monotonic() - begun
-        trail.sent, trail.provided = answer.sent, answer.provided
-        return answer
-
-    def hold_answer(self, trail: Trail, ask: Asked, value: Any) -> None:
-        """Let an answer pass that fits its schema; or, while its endpoint only reports, what of it is sound.
-
-        Raises ProviderFault.
-        """
-        shape = ask.service.response
-        if shape.fits(value):
-            return
-        until = ask.endpoint.report_until
-        reported = until is not None and trail.at.astimezone(trail.catalogue.zone).date() <= until
-        if reported and trail.grant and trail.grant.disclosed is not None:
-            trail.sound = sound(shape, value, trail.grant.disclosed)
-            reported = trail.sound is not None
-        mode = "reported" if reported else "withheld"
-        self._parts.meters.child(self._parts.meters.deviations, trail.provider, trail.service, mode).inc()
-        log.warning(
-            "answer_deviates",
-            **trail.ids,
-            provider=trail.provider,
-            service=trail.service,
-            mode=mode,
-            rules=shape.broken_rules(value) if len(trail.provided or b"") <= MAX_WORDED else (),
-        )
-        if not reported:
-            detail = f"The answer of {trail.provider} does not fit the agreed schema."
-            raise ProviderFault("provider.wrong_answer", detail, sent=True)
 
     async def _refused(self, trail: Trail, refusal: Refusal) -> Released:
         """The problem document; its entry first, where the caller is known and none was written yet."""
@@ -309,8 +221,8 @@ class Exchanges:
         if code:
             self.tally.refused(code)
         where = _labels(trail)
+        outcome = code or ("replayed" if released.replayed else "answered")
         if trail.consumer is not None:
-            outcome = code or ("replayed" if released.replayed else "answered")
             meters.child(meters.exchanges, trail.consumer, *where, outcome).inc()
             series = meters.series(*where)
             series.duration.observe(took, exemplar(took, trail.exchange, trail.trace, sampled=trail.span.sampled))
@@ -320,22 +232,17 @@ class Exchanges:
             if trail.received is not None:
                 series.request.observe(len(trail.received))
             series.response.observe(len(released.body))
-        trail.span.end(
-            released.status,
-            exchange=trail.exchange,
-            consumer=trail.consumer,
-            provider=where[0],
-            service=where[1],
-            agreement=trail.agreement.id if trail.agreement else None,
-            outcome=code or ("replayed" if released.replayed else "answered"),
-        )
+        whose = {
+            "consumer": trail.consumer,
+            "provider": where[0],
+            "service": where[1],
+            "agreement": trail.agreement.id if trail.agreement else None,
+        }
+        trail.span.end(released.status, exchange=trail.exchange, outcome=outcome, **whose)
         self._log.info(
             "exchange",
             **trail.ids,
-            consumer=trail.consumer,
-            provider=where[0],
-            service=where[1],
-            agreement=trail.agreement.id if trail.agreement else None,
+            **whose,
             status=released.status,
             code=code,
             entry=f"{trail.stamp.writer}.{trail.stamp.n}" if trail.stamp else None,
@@ -348,19 +255,29 @@ Write = Callable[[Exchanges, Trail, Asked], Awaitable[Released]]
 """How a write goes on from here: ``edge.writes``."""
 
 
-def cut(trail: Trail, value: Any) -> bytes:
-    """What the grant discloses of the answer, as bytes."""
-    if trail.sound is not None:  # of an answer that deviates
-        return orjson.dumps(minimise(value, cut_of(trail.sound)))
-    return orjson.dumps(minimise(value, trail.grant.disclose if trail.grant else None))
+def _authorization(request: web.Request) -> str | None:
+    return single(request.headers.getall("Authorization", ()), "Authorization")
 
 
-def refusal_of(fault: ProviderFault, trail: Trail) -> Refusal:
-    """A provider's failure as the consumer is told of it."""
-    wait = fault.retry_after
-    if wait is None and TABLE[fault.code].retry:
-        wait = FIRST_REST  # nobody named a time: as long as a failing endpoint is left alone at first
-    return Refusal(fault.code, fault.detail, retry_after=wait, agency=trail.provider)
+def _facts(trail: Trail, caller: Caller, head: Head, endpoint: Endpoint) -> policy.Facts:
+    return policy.Facts(
+        consumer=caller.system,
+        provider=endpoint.provider,
+        service=endpoint.service,
+        purpose=head.purpose,
+        scopes=caller.scopes,
+        at=trail.at,
+        given=head.given(person=trail.person is not None),
+        on_behalf=head.on_behalf,
+    )
+
+
+def _permitted(decision: policy.Decision) -> tuple[Agreement, Grant]:
+    """What permits it. Raises Refusal."""
+    if decision.agreement is None or decision.grant is None or decision.code is not None:
+        agency = decision.suspended or decision.facts.provider
+        raise Refusal(decision.code or "policy.no_agreement", decision.detail, agency=agency)
+    return decision.agreement, decision.grant
 
 
 def _labels(trail: Trail) -> tuple[str, str]:

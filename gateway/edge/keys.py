@@ -1,10 +1,12 @@
 """The keys folder: the gateway's signing keys and its master key, and what is done with keys."""
 
 import base64
+import grp
 import hmac
 import os
+import pwd
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ DEMO = "DEMO"
 """The instance whose private keys are published, on purpose; no other instance takes them."""
 SIGNING = ("ES256", "EdDSA")
 """What the gateway signs with."""
+
+SIGNING_FILE = "signing.jwk.json"
+NEXT_FILE = "signing.next.jwk.json"
+MASTER_FILE = "master.key.json"
 
 _MAX_FILE = 65_536
 _NONCE = 12
@@ -58,7 +64,7 @@ class Keyring:
     instance: str
     signing: SigningKey
     published: tuple[Mapping[str, str], ...]
-    """Public JWKs, the present signing key first; older ones still verify what they signed."""
+    """Public JWKs, the present signing key first; earlier ones still verify, and the next one verifies already."""
     verifying: Mapping[str, VerifyingKey]
     """The same by kid."""
     master: bytes = field(repr=False)
@@ -89,20 +95,27 @@ class Keyring:
 
 def read(folder: Path, instance: str) -> Keyring:
     """The gateway's keys from ``<folder>/gateway/``. Raises BadKeys."""
-    if instance != DEMO and (folder / "private").exists():
+    if instance != DEMO and os.path.lexists(folder / "private"):
         raise BadKeys(f"{folder / 'private'} holds private keys of agencies: remove it, they belong to the agencies")
     home = folder / "gateway"
-    present = home / "signing.jwk.json"
-    older = sorted(path for path in home.glob("signing.*.jwk.json") if path != present)
-    signing, public = _signing(present, instance)
-    published = (public, *(_signing(path, instance)[1] for path in older))
+    signing, public = _signing(home / SIGNING_FILE, instance)
+    published = (public, *(_signing(path, instance)[1] for path in _further(home)))
     return Keyring(
         instance,
         signing,
         published,
         {key.kid: key for key in map(verifying_key, published)},
-        _master(home / "master.key.json", instance),
+        _master(home / MASTER_FILE, instance),
     )
+
+
+def _further(home: Path) -> list[Path]:
+    """The signing keys that verify only: earlier ones, and the one to come."""
+    try:
+        files = sorted(home.iterdir())
+    except OSError as error:  # a folder that may be entered and not be listed would hide them
+        raise BadKeys(_unread(home, error)) from error
+    return [path for path in files if path.match("signing.*.jwk.json")]
 
 
 def new_signing_key(instance: str) -> dict[str, str]:
@@ -129,6 +142,36 @@ def save(path: Path, document: Mapping[str, object]) -> None:
         file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
+def hold_secret(path: Path, mode: int) -> None:
+    """Refuse a secret's file that its mode lays open. Raises BadKeys."""
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        raise BadKeys(f"{path} may be read by everybody or changed by its group: chmod 600 (or 640) {path.name}")
+
+
+def _unread(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{path} cannot be read ({error.strerror}): make it with gateway keys gateway, or correct GATEWAY_KEYS"
+    if isinstance(error, PermissionError):
+        return barred(path)
+    return f"{path} cannot be read ({error.strerror}): correct it, or GATEWAY_KEYS"
+
+
+def barred(path: Path) -> str:
+    """Who may not read a file, and what lets them, for its group alone."""
+    at = next((each for each in reversed(path.parents) if not os.access(each, os.X_OK, effective_ids=True)), path)
+    mode = "750" if at.is_dir() else "640"
+    group = _named(os.getegid(), lambda gid: grp.getgrgid(gid).gr_name)
+    user = _named(os.geteuid(), lambda uid: pwd.getpwuid(uid).pw_name)
+    return f"{path} may not be read by the user {user}, who runs this: chgrp {group} {at} and chmod {mode} {at}"
+
+
+def _named(number: int, look_up: Callable[[int], str]) -> str:
+    try:
+        return look_up(number)
+    except KeyError:  # in a container users need no name
+        return str(number)
+
+
 def _document(path: Path, instance: str) -> Mapping[str, Any]:
     """A secret JSON file of this instance."""
     try:
@@ -137,14 +180,12 @@ def _document(path: Path, instance: str) -> Mapping[str, Any]:
             raw = file.read(_MAX_FILE + 1)
         document = parse(raw) if len(raw) <= _MAX_FILE else None
     except OSError as error:
-        raise BadKeys(
-            f"{path} cannot be read ({error.strerror}): make it with gateway keys gateway, or correct GATEWAY_KEYS"
-        ) from error
+        raise BadKeys(_unread(path, error)) from error
     except Malformed as error:
         raise BadKeys(f"{path} is {error}: restore it from its backup") from error
     # A clone of the demonstration cannot keep its keys from others' eyes, and need not.
-    if instance != DEMO and mode & (stat.S_IRWXO | stat.S_IWGRP):
-        raise BadKeys(f"{path} may be read by everybody or changed by its group: chmod 600 (or 640) {path.name}")
+    if instance != DEMO:
+        hold_secret(path, mode)
     if not isinstance(document, dict):
         raise BadKeys(f"{path} is no JSON object of at most {_MAX_FILE} bytes: restore it from its backup")
     if document.get("instance") != instance:

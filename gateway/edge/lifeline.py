@@ -5,6 +5,8 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 
+from gateway.edge.tasks import cancelled
+
 BEAT_SECONDS = 1.0
 """Between two signs of life."""
 READY = b"ready "
@@ -33,7 +35,5 @@ async def held(channel: socket.socket, gone: Callable[[], None]) -> AsyncIterato
     try:
         yield serves
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(*tasks)
         writer.close()

@@ -118,12 +118,10 @@ class Limits:
 
     async def _return(self, holder: _Holder, block: _Block) -> None:
         unspent, block.left = block.left, 0
+        # Where its answer is lost it may have happened: what is given back twice would be spent twice, so that a block
+        # which could not be given back is given up.
         if unspent:
-            try:
-                await self._journal.run(_give_back(holder, unspent), locks=_locks(holder))
-            except Refusal:
-                block.left += unspent  # still ours: the next round tries again
-                raise
+            await self._journal.run(_give_back(holder, unspent), locks=_locks(holder))
         if not block.left and not block.lock.locked() and self._blocks.get(holder) is block:
             del self._blocks[holder]
 

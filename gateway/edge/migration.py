@@ -31,7 +31,9 @@ def migrate(url: str, instance: str) -> None:
         else:
             _migrate_file(database_path(url), instance)
     except FAILURES as error:
-        raise StoreFailed(f"the database was not migrated: {postgres.first_line(error)}") from error
+        denied = postgres.is_denied(error)
+        remedy = ". Run gateway migrate as the tables' owner, such as gateway_owner." if denied else ""
+        raise StoreFailed(f"the database was not migrated: {postgres.first_line(error)}{remedy}") from error
 
 
 def _migrate_file(path: Path, instance: str) -> None:
@@ -50,7 +52,7 @@ def _migrate_file(path: Path, instance: str) -> None:
 
 async def _migrate_server(url: str, instance: str) -> None:
     async def connected() -> asyncpg.Connection:
-        return await asyncpg.connect(postgres.dsn_of(url), timeout=postgres.CONNECT)
+        return await postgres.connect(postgres.dsn_of(url), {"application_name": "gateway migrate"})
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connected)
     try:

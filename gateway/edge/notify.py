@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import time
 from collections.abc import Mapping
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
@@ -12,13 +11,8 @@ VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 def ready() -> None:
-    """It serves; or, after ``reloading``, it is done."""
+    """It serves."""
     _tell("READY=1")
-
-
-def reloading() -> None:
-    """It takes something new into use, and goes on serving."""
-    _tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def stopping() -> None:
@@ -42,11 +36,11 @@ def _watchdog(environment: Mapping[str, str]) -> float:
     return int(wanted) / 1_000_000
 
 
-def _tell(*lines: str) -> None:
+def _tell(line: str) -> None:
     where = os.environ.get("NOTIFY_SOCKET", "")
     if not where:
         return
     address = "\0" + where[1:] if where.startswith("@") else where  # an abstract socket
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
         out.setblocking(False)  # a systemd that does not read must not stop what it watches
-        out.sendto("\n".join(lines).encode(), address)
+        out.sendto(line.encode(), address)

@@ -66,7 +66,7 @@ class Surroundings:
     """What the endpoint uses of the process that it runs in."""
 
     catalogue: Callable[[], Catalogue]
-    """The present one."""
+    """The present one. Raises Refusal ``journal.unavailable`` while nobody knows what is suspended."""
     clock: Callable[[], float]
     """Epoch seconds."""
     steady: Callable[[], float]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import select
 import ssl
 from collections import deque
@@ -358,6 +359,7 @@ class HttpOutbound:
         except ssl.SSLCertVerificationError as error:
             raise Unsent(str(error)) from None
         except OSError as error:  # TimeoutError is one
-            raise Unsent(error.strerror or type(error).__name__) from None
+            refused = isinstance(error, ConnectionError) and error.errno  # asyncio's own words quote the address
+            raise Unsent(os.strerror(refused) if refused else error.strerror or type(error).__name__) from None
         except (ValueError, RuntimeError) as error:  # a name that no name server takes; uvloop's sock_connect
             raise Unsent(type(error).__name__) from None

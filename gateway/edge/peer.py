@@ -128,7 +128,7 @@ def _der(text: str) -> bytes | None:
     try:
         raw = base64.b64decode(encoded, validate=True)
         x509.load_der_x509_certificate(raw)
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, x509.InvalidVersion):
         return None
     return raw
 

@@ -10,14 +10,16 @@ import signal
 import socket
 import time
 from asyncio.subprocess import Process
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import structlog
 
 from gateway.edge import notify
 from gateway.edge.lifeline import BEAT_SECONDS, READY
 from gateway.edge.roster import ParentMeters
+from gateway.edge.tasks import cancelled
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
@@ -25,6 +27,29 @@ LONGEST_PAUSE = 10.0
 YOUNG_SECONDS = 10.0
 START_SECONDS = 120.0
 SILENT_SECONDS = 30.0
+
+
+class Life(StrEnum):
+    """How far a worker has come."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    LEAVING = "leaving"
+    """It was told to end."""
+    KILLED = "killed"
+    """By its parent, whatever it was told before."""
+    ENDED = "ended"
+
+
+TURNS: Mapping[Life, frozenset[Life]] = {
+    Life.STARTING: frozenset({Life.SERVING, Life.LEAVING, Life.KILLED, Life.ENDED}),
+    Life.SERVING: frozenset({Life.LEAVING, Life.KILLED, Life.ENDED}),
+    Life.LEAVING: frozenset({Life.KILLED, Life.ENDED}),
+    Life.KILLED: frozenset({Life.ENDED}),
+    Life.ENDED: frozenset(),
+}
+"""What may become of it next."""
+BY_SIGNAL = {Life.LEAVING: signal.SIGTERM, Life.KILLED: signal.SIGKILL}
 
 log = structlog.get_logger()
 
@@ -47,7 +72,7 @@ class Patience:
     start: float = START_SECONDS
     """From its start until it serves."""
     silent: float = SILENT_SECONDS
-    """Without a sign of life."""
+    """Without a sign of life, once it serves."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,29 +84,45 @@ class Worker:
     """How many before it died young, one after the other."""
     born: float
     heard: float
+    """Its last sign of life; until it serves, when it was born."""
     process: Process | None = None
     address: str = ""
     """Of its operations listener, once it serves."""
-    reload: bool = False
-    """It is to read the catalogue again as soon as it can hear that."""
-    leaving: bool = False
-    """It was told to end."""
-    stuck: bool = False
+    life: Life = Life.STARTING
     code: int = 0
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
-    """It serves, or it ended before."""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """What it ended with; minus a signal's number if that ended it."""
+    _turned: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def serves(self) -> bool:
-        """Whether it comes to that."""
-        await self.settled.wait()
-        return bool(self.address) and not self.ended.is_set()
+    def turn(self, life: Life) -> bool:
+        """Whether that may become of it; then it has, with the signal that belongs to it."""
+        if life not in TURNS[self.life]:
+            return False
+        self.life = life
+        self.remind()
+        turned, self._turned = self._turned, asyncio.Event()
+        turned.set()
+        return True
 
-    def told(self, number: signal.Signals) -> None:
+    def remind(self) -> None:
+        """Send it the signal of what it has turned to: it may have had no process then."""
+        if self.life in BY_SIGNAL:
+            self.send(BY_SIGNAL[self.life])
+
+    def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it is still there."""
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(number)
+
+    async def comes_to(self, *lives: Life) -> Life:
+        """Wait for one of them."""
+        while self.life not in lives:
+            await self._turned.wait()
+        return self.life
+
+    async def serves(self) -> bool:
+        """Whether it comes to that."""
+        return await self.comes_to(Life.SERVING, Life.ENDED) is Life.SERVING
 
 
 class Pool:
@@ -89,7 +130,7 @@ class Pool:
 
     def __init__(self, program: tuple[str, ...], public: socket.socket, patience: Patience) -> None:
         self.meters = ParentMeters()
-        self.meters.living.set_function(lambda: sum(1 for worker in self._staying() if worker.address))
+        self.meters.living.set_function(lambda: _serving(self._staying()))
         self.draining = False
         self._hands = _Hands(program, public)
         self._patience = patience
@@ -118,8 +159,8 @@ class Pool:
         """Replace one after the other: the new one serves before the old one is told to end."""
         began = time.monotonic()
         for old in self._staying():
-            if old.ended.is_set():
-                continue  # what took its place is new
+            if Life.LEAVING not in TURNS[old.life]:
+                continue  # what takes its place is new
             new = self._started()
             if not await new.serves():
                 log.error("roll_stopped", number=new.number)
@@ -128,11 +169,10 @@ class Pool:
         log.info("rolled", seconds=round(time.monotonic() - began, 1))
 
     def reload(self) -> None:
-        """Every worker reads the catalogue again; one that is still starting does so when it serves."""
+        """Every worker reads the catalogue again; one that is still starting reads it after this in any case."""
         for worker in self._workers.values():
-            worker.reload = True
-            if worker.address:
-                worker.told(signal.SIGHUP)
+            if worker.life is Life.SERVING:
+                worker.send(signal.SIGHUP)
 
     async def end(self) -> None:
         """Tell all to end, and wait until they did."""
@@ -140,21 +180,26 @@ class Pool:
         await asyncio.gather(*(self._retired(worker) for worker in self._workers.values()))
 
     async def watch(self) -> None:
-        """For ever: kill what gives no sign of life."""
+        """For ever: kill what does not come to serve, and what gives no sign of life.
+
+        Of those that serve one place is filled again before the next is made empty: what holds all of them up at once,
+        such as a file that is slow to read, may pass; killed together, they would leave nobody to answer.
+        """
         seen = time.monotonic()
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             before, seen = seen, time.monotonic()
             stood_still = seen - before > 5 * BEAT_SECONDS  # this process did, and heard nothing meanwhile
-            for worker in self._workers.values():
+            for worker in self._staying():
+                spare = worker.life is Life.SERVING and _serving(self._staying()) >= self._wanted
                 if stood_still:
                     worker.heard = seen
-                elif seen - worker.heard > (self._patience.silent if worker.address else self._patience.start):
+                elif seen - worker.heard > (self._patience.silent if spare else self._patience.start):
                     _kill(worker)
 
     def _staying(self) -> list[Worker]:
         # a copy: a scrape looks from a thread of its own
-        return [worker for worker in tuple(self._workers.values()) if not worker.leaving]
+        return [worker for worker in tuple(self._workers.values()) if worker.life in (Life.STARTING, Life.SERVING)]
 
     def _started(self, young: int = 0) -> Worker:
         now = time.monotonic()
@@ -168,30 +213,34 @@ class Pool:
 
     async def _live(self, worker: Worker) -> None:
         """From its start to its end, and what comes after it."""
-        worker.code = await self._hands.hold(worker)
+        try:
+            worker.code = await self._hands.hold(worker)
+        except Exception as error:  # noqa: BLE001 - a worker that never counts as ended is missed for ever
+            why = error.strerror if isinstance(error, OSError) else type(error).__name__
+            log.error("worker_not_started", number=worker.number, why=why)  # noqa: TRY400 - no traceback in a log line
+            worker.code = 1
+        told = worker.life is Life.LEAVING
+        reason = "stuck" if worker.life is Life.KILLED else _reason(worker.code, told=told)
         del self._workers[worker.number]
-        reason = "stuck" if worker.stuck else _reason(worker.code, told=worker.leaving)
+        worker.turn(Life.ENDED)
         self.meters.exits.labels(reason).inc()
-        if worker.leaving:
+        if told:
             log.info("worker_ended", number=worker.number, reason=reason)
         else:
             log.warning("worker_lost", number=worker.number, reason=reason, code=worker.code)
-        worker.ended.set()
-        worker.settled.set()
-        young = worker.young + 1 if time.monotonic() - worker.born < YOUNG_SECONDS and not worker.leaving else 0
+        young = worker.young + 1 if time.monotonic() - worker.born < YOUNG_SECONDS and not told else 0
         if young:
             await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(young - 1, 16)))
         if len(self._staying()) < self._wanted:
             self._started(young)
 
     async def _retired(self, worker: Worker) -> None:
-        worker.leaving = True
-        worker.told(signal.SIGTERM)
+        worker.turn(Life.LEAVING)
         try:
-            await asyncio.wait_for(worker.ended.wait(), self._patience.end)
+            await asyncio.wait_for(worker.comes_to(Life.ENDED), self._patience.end)
         except TimeoutError:
             _kill(worker)
-            await worker.ended.wait()
+            await worker.comes_to(Life.ENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,20 +251,16 @@ class _Hands:
     public: socket.socket
 
     async def hold(self, worker: Worker) -> int:
-        """From its start to its end; the code that it ended with."""
+        """From its start to its end; the code that it ended with. Raises OSError."""
         ours, theirs = socket.socketpair()
-        with ours:
-            try:
-                with theirs:
-                    worker.process = await self._spawned(worker.number, theirs)
-            except OSError as error:
-                why = error.strerror
-                log.error("worker_not_started", number=worker.number, why=why)  # noqa: TRY400 - no traceback in a log line
-                return 1
-            if worker.leaving:
-                worker.told(signal.SIGTERM)
-            await asyncio.gather(_hear(worker, ours), worker.process.wait())
-        return worker.process.returncode or 0
+        with ours:  # closed, it tells the worker to end
+            with theirs:
+                worker.process = await self._spawned(worker.number, theirs)
+            worker.remind()
+            hearing = asyncio.create_task(_hear(worker, ours))
+            code = await worker.process.wait()
+            await cancelled(hearing)  # what it has left behind may hold the channel
+        return code
 
     async def _spawned(self, number: int, control: socket.socket) -> Process:
         """A process in a session of its own: what is typed at the terminal reaches the parent alone. Raises OSError."""
@@ -232,18 +277,31 @@ class _Hands:
 
 async def _hear(worker: Worker, channel: socket.socket) -> None:
     """Its signs of life until its end."""
-    reader, writer = await asyncio.open_connection(sock=channel)
-    with contextlib.suppress(OSError, ValueError):  # who is killed may reset; a line without an end is no sign of life
-        while line := await reader.readline():
-            worker.heard = time.monotonic()
-            if line.startswith(READY):
-                worker.address = line.removeprefix(READY).decode().strip()
-                if worker.reload:
-                    worker.told(signal.SIGHUP)
-                worker.settled.set()
-                pid = worker.process.pid if worker.process else 0
-                log.info("worker_started", number=worker.number, pid=pid, operations=worker.address)
-    writer.close()
+    try:
+        reader, writer = await asyncio.open_connection(sock=channel)
+    except OSError:  # of a worker that cannot be heard nothing would be known
+        _kill(worker)
+        return
+    try:
+        with contextlib.suppress(OSError, ValueError):  # who is killed may reset; an endless line is no sign of life
+            while line := await reader.readline():
+                _heard(worker, line)
+    finally:
+        writer.close()
+
+
+def _heard(worker: Worker, line: bytes) -> None:
+    if line.startswith(READY):
+        worker.address = line.removeprefix(READY).decode().strip()
+        worker.turn(Life.SERVING)
+        pid = worker.process.pid if worker.process else 0
+        log.info("worker_started", number=worker.number, pid=pid, operations=worker.address)
+    if worker.life is not Life.STARTING:  # signs of life alone give it no more time to start
+        worker.heard = time.monotonic()
+
+
+def _serving(workers: Iterable[Worker]) -> int:
+    return sum(1 for worker in workers if worker.life is Life.SERVING)
 
 
 def _reason(code: int, *, told: bool) -> str:
@@ -253,7 +311,5 @@ def _reason(code: int, *, told: bool) -> str:
 
 
 def _kill(worker: Worker) -> None:
-    if not worker.stuck:
-        worker.stuck = True
+    if worker.turn(Life.KILLED):
         log.error("worker_stuck", number=worker.number)
-    worker.told(signal.SIGKILL)

@@ -5,18 +5,24 @@ lost is made anew; what became of a COMMIT whose answer was lost is for the call
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+import os
+import re
+import stat
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from gateway.edge.keys import barred
 from gateway.edge.store import (
     INSTANCE,
     MONTH,
     ROWS,
     VERSION,
+    Driver,
     Plan,
     Rows,
     StoreFailed,
@@ -58,8 +64,20 @@ _LOST_TOO = "25P03"
 _AGAIN = ("40001", "40P01", "0A000")
 """Serialization, deadlock, a prepared statement whose table was changed."""
 _WAITED = "55P03"
+_DENIED = "42501"
 _REFUSED = ("22", "23", "P0")
 """Data, integrity, what a trigger raised."""
+
+
+_MAY_SERVE = (
+    "select has_function_privilege('journal_month(text)', 'execute') and bool_and(has_table_privilege(name, 'update') "
+    "and has_table_privilege(name, 'delete')) from unnest(array['keys', 'quotas', 'assertions', 'suspensions']) as name"
+)
+"""What deploy/postgresql/after_migrate.sql grants."""
+_NO_RIGHTS = (
+    ". deploy/postgresql/before_migrate.sql was left out: as a superuser run it, then "
+    "grant select, insert on all tables in schema public to gateway_serve, then deploy/postgresql/after_migrate.sql."
+)
 
 
 class _BegunInVainError(Exception):
@@ -81,6 +99,46 @@ def dsn_of(url: str) -> str:
             "GATEWAY_DATABASE holds a password: put it into a .pgpass file and name that by ?passfile=/path."
         )
     return url.replace(SCHEME, "postgresql", 1)
+
+
+def place_of(dsn: str) -> str:
+    """The host and port of each server that a URL names, without anything else of it."""
+    parts = urlsplit(dsn)
+    query = parse_qs(parts.query)
+    hosts = parts.netloc.rpartition("@")[2] or query.get("host", ["localhost"])[0]
+    port = query.get("port", ["5432"])[0]
+    # a folder holds a socket; what ends in digits behind a colon has its port, unless that is within an IPv6 address
+    whole = re.compile(r"(/.*|.*:[0-9]+)(?<!\])")
+    return ",".join(each if whole.fullmatch(each) else f"{each}:{port}" for each in hosts.split(","))
+
+
+def _hold_passfile(dsn: str) -> None:
+    """The library warns and goes on without a password, which the server then calls wrong. Raises StoreFailed."""
+    for name in parse_qs(urlsplit(dsn).query).get("passfile", []):
+        path = Path(name)
+        try:
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+        except PermissionError as error:
+            raise StoreFailed(f"GATEWAY_DATABASE: the passfile {barred(path)}") from error
+        except OSError as error:
+            raise StoreFailed(
+                f"GATEWAY_DATABASE: the passfile {path} cannot be read ({error.strerror}): make it, or name another."
+            ) from error
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise StoreFailed(
+                f"GATEWAY_DATABASE: the passfile {path} may be read by others than its owner, and is not used: "
+                f"chmod 600 {path}"
+            )
+
+
+async def connect(dsn: str, server_settings: Mapping[str, str], **more: int) -> asyncpg.Connection:
+    """A connection to whatever database is there. Raises StoreFailed, which says where."""
+    _hold_passfile(dsn)
+    try:
+        return await asyncpg.connect(dsn, timeout=CONNECT, server_settings=dict(server_settings), **more)
+    except (ValueError, *ERRORS) as error:
+        raise StoreFailed(f"the database cannot be reached at {place_of(dsn)}: {first_line(error)}") from error
 
 
 class PostgresDriver:
@@ -224,9 +282,14 @@ def _sorted(error: Exception) -> Exception:
     return StoreFailed(first_line(error))
 
 
-def _code(error: Exception) -> str:
+def _code(error: BaseException) -> str:
     """The SQLSTATE, where it is the server's error or a parameter's."""
     return str(getattr(error, "sqlstate", None) or "")
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether the role lacks a right; also where SQLAlchemy wraps it."""
+    return _code(getattr(error, "orig", None) or error) == _DENIED
 
 
 def first_line(error: BaseException) -> str:
@@ -238,19 +301,15 @@ def first_line(error: BaseException) -> str:
 
 async def _connect(dsn: str, instance: str) -> asyncpg.Connection:
     """A connection to a database that is this instance's and keeps what it commits. Raises StoreFailed."""
-    try:
-        connection = await asyncpg.connect(
-            dsn, timeout=CONNECT, statement_cache_size=128, max_cached_statement_lifetime=0, server_settings=SESSION
-        )
-    except (ValueError, *ERRORS) as error:
-        raise StoreFailed(f"the database cannot be reached: {first_line(error)}") from error
+    connection = await connect(dsn, SESSION, statement_cache_size=128, max_cached_statement_lifetime=0)
     try:
         async with asyncio.timeout(CONNECT):
             await _look(connection, instance)
     except BaseException as error:
         connection.terminate()
         if isinstance(error, ERRORS):
-            raise StoreFailed(f"the database cannot be asked what it is: {first_line(error)}") from error
+            remedy = _NO_RIGHTS if is_denied(error) else ""
+            raise StoreFailed(f"the database cannot be asked what it is: {first_line(error)}{remedy}") from error
         raise
     return connection
 
@@ -272,6 +331,17 @@ async def _look(connection: asyncpg.Connection, instance: str) -> None:
         raise StoreFailed("the database is a standby, which takes no writes: name the primary in GATEWAY_DATABASE.")
     kept = await connection.fetchval(INSTANCE) if made else None
     hold("the database", instance, kept, await connection.fetchval(VERSION) if made else None)
+    if not await connection.fetchval(_MAY_SERVE):
+        raise StoreFailed(
+            "the role that serves lacks rights in the database: run deploy/postgresql/after_migrate.sql there as a "
+            "superuser, as after each gateway migrate."
+        )
+
+
+async def may_undo(driver: Driver) -> bool:
+    """Whether the role could change the journal's tables, as their owner or a superuser. Raises StoreFailed."""
+    rows = await driver.read("select pg_has_role(relowner, 'member') from pg_class where oid = 'facts'::regclass")
+    return bool(rows[0][0])
 
 
 def journal_rows(url: str) -> Iterator[Sequence[Any]]:
@@ -295,8 +365,7 @@ def journal_rows(url: str) -> Iterator[Sequence[Any]]:
 
 
 async def _pages(dsn: str) -> AsyncGenerator[Sequence[Sequence[Any]], None]:
-    settings = {"application_name": "gateway journal"}
-    connection = await asyncpg.connect(dsn, timeout=CONNECT, server_settings=settings)
+    connection = await connect(dsn, {"application_name": "gateway journal"})
     try:
         await connection.execute("begin isolation level repeatable read, read only")  # else numbers seem to be missing
         for (month,) in await connection.fetch("select month from journal_months order by month"):

@@ -1,18 +1,16 @@
 """Every endpoint's provider: how many calls it gets at once, when it is left alone, when it is asked again."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from gateway.catalogue.files import Files
 from gateway.core.breaker import Outcome
-from gateway.core.model import AgencyId, Catalogue, Endpoint, ServiceId
+from gateway.core.model import Catalogue, Endpoint
 from gateway.edge.turnstile import Turnstile
-from gateway.protocols import http, python
-from gateway.protocols.protocol import Answer, Call, Factory, Provider, ProviderFault, Surroundings
-
-PROTOCOLS: Mapping[str, Factory] = {"http": http.connect, "python": python.connect}
-"""By the manifest's word. A new protocol is a module in ``protocols`` and a line here."""
+from gateway.edge.workshop import Key, Workshop
+from gateway.protocols.protocol import Answer, Call, Provider, ProviderFault, Surroundings
 
 LATE = 30.0
 """Seconds for which what a reload replaced serves the exchanges that began before: longer than a body may take."""
@@ -21,13 +19,11 @@ MAX_LATE = 256
 
 _FAILURES = frozenset({"provider.unavailable", "provider.timeout", "provider.broken"})
 
-_Key = tuple[AgencyId, ServiceId]
-
 
 class NotConnected(ValueError):
     """Some endpoints cannot be connected; the text has a line for each."""
 
-    def __init__(self, wrong: Mapping[_Key, str]) -> None:
+    def __init__(self, wrong: Mapping[Key, str]) -> None:
         super().__init__("\n".join(f"{agency} {service}: {why}" for (agency, service), why in wrong.items()))
         self.wrong = wrong
 
@@ -38,13 +34,36 @@ class _Slot:
 
     endpoint: Endpoint
     provider: Provider
-    seal: bytes = b""
+    seal: bytes
     """Of what it was connected with beside the endpoint's options."""
     turnstile: Turnstile = field(init=False)
     retired: bool = False
 
     def __post_init__(self) -> None:
         self.turnstile = Turnstile(self.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lacking:
+    """An endpoint that could not be connected, with what, and why."""
+
+    endpoint: Endpoint
+    seal: bytes
+    why: str
+
+    def same(self, before: "_Lacking | None") -> bool:
+        """Whether it was lacking before, and nothing changed that it is connected with."""
+        return before is not None and before.seal == self.seal and _alike(before.endpoint, self.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What serves a catalogue's endpoints, ready to be adopted."""
+
+    catalogue: Catalogue
+    slots: Mapping[Key, _Slot]
+    lacking: Mapping[Key, _Lacking]
+    """They answer ``provider.unavailable``."""
 
 
 class Providers:
@@ -54,60 +73,68 @@ class Providers:
         self,
         surroundings: Surroundings,
         clock: Callable[[], float],
-        protocols: Mapping[str, Factory] = PROTOCOLS,
+        workshop: Workshop | None = None,
         *,
         late: float = LATE,
     ) -> None:
         """``clock`` gives monotonic seconds; ``late`` are LATE ones."""
         self._seconds_late = late
+        self._workshop = workshop or Workshop()
         self._surroundings = surroundings
         self._clock = clock
-        self._protocols = protocols
-        self._slots: dict[_Key, _Slot] = {}
+        self._slots: Mapping[Key, _Slot] = {}
+        self._lacking: Mapping[Key, _Lacking] = {}
         self._late: dict[_Slot, asyncio.TimerHandle] = {}
         """Replaced, and still there for exchanges that began before."""
         self._closing: set[asyncio.Task[None]] = set()
 
-    def adopt(self, catalogue: Catalogue, seals: Mapping[str, bytes] | None = None) -> None:
-        """Serve this catalogue's endpoints from now on: unchanged ones stay, others are connected anew.
+    async def connect(self, catalogue: Catalogue, files: Files, *, whole: bool = True) -> Connected:
+        """Make ready what serves this catalogue's endpoints: unchanged ones stay, others are connected anew.
 
-        ``seals`` tell, by agency, whether what its endpoints are connected with changed: code and secrets. All or
-        nothing: raises NotConnected. What is no longer used is closed LATE seconds later, or when its last call has
-        ended.
+        ``files`` are what it was made of; code or secrets that changed there connect an endpoint anew too. Raises
+        NotConnected; but an endpoint that is lacking already may be so unchanged, and where not ``whole``, any.
         """
-        slots, wrong = self._connected(catalogue, seals or {})
+        seals = files.seals()
+        slots: dict[Key, _Slot] = {}
+        wanted: dict[Key, Endpoint] = {}
+        for key, endpoint in _endpoints(catalogue):
+            old = self._slots.get(key)
+            if old is not None and old.seal == seals.get(key[0], b"") and _alike(old.endpoint, endpoint):
+                slots[key] = old
+            else:
+                wanted[key] = endpoint
+        lacking: dict[Key, _Lacking] = {}
+        for key, made in (await self._workshop.made(wanted, replace(self._surroundings, files=files))).items():
+            endpoint, seal = wanted[key], seals.get(key[0], b"")
+            if isinstance(made, str):
+                lacking[key] = _Lacking(endpoint, seal, made)
+            else:
+                slots[key] = _Slot(endpoint, made, seal)
+        wrong = {key: each.why for key, each in lacking.items() if whole and not each.same(self._lacking.get(key))}
         if wrong:
-            for each in slots.values():
-                if each not in self._slots.values():
-                    self._retire(each)
+            for key in wanted.keys() & slots.keys():
+                self._retire(slots[key])
             raise NotConnected(wrong)
-        for key, slot in slots.items():
-            slot.endpoint = catalogue.agencies[key[0]].endpoints[key[1]]
-        before, self._slots = self._slots, slots
+        return Connected(catalogue, slots, lacking)
+
+    def adopt(self, connected: Connected) -> None:
+        """Serve its catalogue from now on. What is no longer used is closed LATE seconds later.
+
+        Where a call runs then, it is closed when its last one has ended.
+        """
+        for key, slot in connected.slots.items():
+            slot.endpoint = connected.catalogue.agencies[key[0]].endpoints[key[1]]
+        before, self._slots, self._lacking = self._slots, connected.slots, connected.lacking
         for key, slot in before.items():
-            if slots.get(key) is not slot:
+            if self._slots.get(key) is not slot:
                 self._replace(slot)
 
-    def _connected(self, catalogue: Catalogue, seals: Mapping[str, bytes]) -> tuple[dict[_Key, _Slot], dict[_Key, str]]:
-        """A slot for each endpoint, and what is wrong with the others."""
-        slots: dict[_Key, _Slot] = {}
-        wrong: dict[_Key, str] = {}
-        for agency in catalogue.agencies.values():
-            seal = seals.get(agency.id, b"")
-            for endpoint in agency.endpoints.values():
-                key = (endpoint.provider, endpoint.service)
-                old = self._slots.get(key)
-                if old is not None and old.seal == seal and _alike(old.endpoint, endpoint):
-                    slots[key] = old
-                    continue
-                try:
-                    slots[key] = _Slot(endpoint, self._connect(endpoint), seal)
-                except ValueError as error:
-                    wrong[key] = str(error)
-        return slots, wrong
+    def lacking(self) -> Mapping[Key, str]:
+        """Endpoints of the catalogue in use that are not connected, and why."""
+        return {key: each.why for key, each in self._lacking.items()}
 
     def _replace(self, slot: _Slot) -> None:
-        """An exchange that is still taking its body in asks the system that its own catalogue names."""
+        """Keep it for exchanges that began before: they ask the system that their own catalogue names, or none."""
         self._late[slot] = asyncio.get_running_loop().call_later(self._seconds_late, self._retire, slot)
         while len(self._late) > MAX_LATE:
             self._retire(next(iter(self._late)))
@@ -120,14 +147,13 @@ class Providers:
         self._close_unused(slot)
 
     def _slot(self, endpoint: Endpoint) -> _Slot | None:
-        """The one that the endpoint describes; of a catalogue before, as long as it is there."""
+        """The one that the endpoint describes; of a catalogue before, as long as it is there. Never another one."""
         slot = self._slots.get((endpoint.provider, endpoint.service))
         if slot is not None and (slot.endpoint is endpoint or _alike(slot.endpoint, endpoint)):
             return slot
-        late = (each for each in self._late if _alike(each.endpoint, endpoint))
-        return next(late, slot)
+        return next((each for each in self._late if _alike(each.endpoint, endpoint)), None)
 
-    def states(self) -> Mapping[_Key, str]:
+    def states(self) -> Mapping[Key, str]:
         """The breaker of each endpoint: ``closed``, ``open`` or ``half-open``."""
         now = self._clock()
         return {key: str(slot.turnstile.state(now)) for key, slot in self._slots.items()}
@@ -137,9 +163,7 @@ class Providers:
         slots, self._slots = self._slots, {}
         for late in list(self._late):
             self._retire(late)
-        for slot in slots.values():
-            await slot.provider.close()
-        await asyncio.gather(*self._closing)
+        await asyncio.gather(*self._closing, *(slot.provider.close() for slot in slots.values()))
 
     async def call(self, endpoint: Endpoint, call: Call, at: datetime, *, repeatable: bool) -> Answer:
         """Ask, within the endpoint's deadline and ``call.seconds``. Raises ProviderFault.
@@ -149,7 +173,7 @@ class Providers:
         _hold_maintenance(endpoint, at)
         slot = self._slot(endpoint)
         if slot is None:
-            detail = f"{endpoint.provider} no longer provides {endpoint.service}."
+            detail = f"{endpoint.provider} cannot be asked for {endpoint.service}: the endpoint changed or is amiss."
             raise ProviderFault("provider.unavailable", detail, sent=False)
         ticket = slot.turnstile.enter(call.consumer, self._clock())
         harmless = repeatable or (endpoint.takes_key and call.idempotency_key is not None)
@@ -181,23 +205,17 @@ class Providers:
             fault.sent = fault.sent or first.sent
             raise
 
-    def _connect(self, endpoint: Endpoint) -> Provider:
-        factory = self._protocols.get(endpoint.protocol)
-        if factory is None:
-            known = ", ".join(sorted(self._protocols))
-            raise ValueError(f"the protocol {endpoint.protocol!r} is not served; use one of {known}")
-        return factory(endpoint, self._surroundings)
-
     def _close_unused(self, slot: _Slot) -> None:
-        if not slot.retired or slot.turnstile.running:
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # outside of a loop nothing was called, so nothing is open
-            return
-        task = loop.create_task(slot.provider.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        if slot.retired and not slot.turnstile.running:
+            task = asyncio.get_running_loop().create_task(slot.provider.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+
+def _endpoints(catalogue: Catalogue) -> Iterable[tuple[Key, Endpoint]]:
+    for agency in catalogue.agencies.values():
+        for endpoint in agency.endpoints.values():
+            yield (endpoint.provider, endpoint.service), endpoint
 
 
 def _alike(one: Endpoint, other: Endpoint) -> bool:

@@ -4,28 +4,28 @@ Nothing watches by events: a look at names, sizes and times finds a change on ne
 """
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
-from gateway.catalogue.files import Files, Look, look, read, unit_of
-from gateway.catalogue.lastgood import keep
+from gateway.catalogue.files import NOTHING, Files, Look, look, read, unit_of
+from gateway.catalogue.lastgood import keep, without
 from gateway.catalogue.reading import Finding
 from gateway.catalogue.renewal import Kept, Renewed, renewed
 from gateway.catalogue.snapshot import Loaded, Loader
-from gateway.core.entry import Draft
 from gateway.core.model import Catalogue
-from gateway.core.refusal import Refusal
 from gateway.edge.evidence import administered
 from gateway.edge.journal import Journal
-from gateway.edge.providers import NotConnected
+from gateway.edge.owed import Owed
+from gateway.edge.providers import Connected, NotConnected, Providers
 from gateway.edge.telemetry import Meters, place
+from gateway.edge.workshop import Key
 
 EVERY = 0.5
 """Seconds between two looks, where they are quick."""
@@ -39,8 +39,6 @@ LOOKS = 5
 """Looks that wait for that; then what still changes keeps its last good version, and the rest is read."""
 ROUNDS = 4
 """Attempts to leave out what cannot be connected."""
-MAX_OWED = 64
-"""Entries that wait for a journal that cannot be written."""
 SHOWN = 5
 """Folders and findings named in a log line, an entry or a health check; the others are counted."""
 
@@ -55,6 +53,10 @@ class Declared:
     loader: Loader
     last_good: Path | None = None
     """Where the files that work are kept for processes that start later."""
+
+    def load(self, files: Files) -> Loaded:
+        """What these files make now."""
+        return self.loader.load(files, datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,42 @@ class Use:
 
     loaded: Callable[[], Catalogue]
     """The one in use, as it was read."""
-    adopt: Callable[[Catalogue, Files], None]
+    adopt: Callable[[Catalogue, Files], Awaitable[None]]
     """Use this one from the next call on. Raises NotConnected, and then nothing changed."""
+    lacking: Callable[[], Mapping[Key, str]]
+    """Endpoints of the one in use that are not connected, and why."""
     renew: Callable[[], None] | None = None
     """Read the listener's certificate again. Raises ValueError, and then the one before stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a process starts with."""
+
+    declared: Declared | None
+    connected: Connected
+    kept: str = ""
+    """Folders of which it is not the new version, or not connected."""
+
+
+async def begin(providers: Providers, catalogue: Catalogue, declared: Declared | None) -> Begun:
+    """Connect what the catalogue names; nothing was declared in files where there is none.
+
+    Beside others, which keep a last good version, one agency's missing secret or broken code keeps back nobody else:
+    its last good version is used, and what cannot be connected even so goes lacking. Raises NotConnected in the first.
+    """
+    try:
+        return Begun(declared, await providers.connect(catalogue, declared.files if declared else NOTHING))
+    except NotConnected as error:
+        units = frozenset(_unconnected(error.wrong))
+        if declared is None:
+            raise
+        found = await asyncio.to_thread(without, units, declared.files, declared.load, declared.last_good)
+        if found is None or found[0].catalogue is None:
+            raise
+    loaded, files = found[0].catalogue, found[1]
+    connected = await providers.connect(loaded, files, whole=False)
+    return Begun(replace(declared, files=files), connected, _some(units))
 
 
 class Reload:
@@ -87,44 +121,48 @@ class Reload:
         """What runs on an older version than its files."""
         self._use = use
         self._good = declared.files
-        self._offered: Files | None = declared.files
+        self._offered: Files | None = None if use.lacking() else declared.files
         """What was last worked on to its end; None: what comes next is worked on, whatever it is."""
-        self._load = lambda files: declared.loader.load(files, datetime.now(UTC))
+        self._load = declared.load
         self._last_good = declared.last_good
+        self._unkept: Files | None = declared.files
         self._places = places
-        self._journal = journal
         self._meters = meters
         self._seen: Look | None = None
         self._certificate = self._certificate_seen = _stamps(places.certificate)
         self._asked = asyncio.Event()
         self._one = asyncio.Lock()
-        self._writing = asyncio.Lock()
-        self._owed: deque[Draft] = deque(maxlen=MAX_OWED)
+        self._owed = Owed(journal)
 
     def ask(self) -> None:
         """Read everything again now, changed or not."""
         self._asked.set()
 
     async def go_on(self) -> None:
-        """Look again and again, until cancelled."""
-        await self._keep(self._good)
-        while True:
-            took = 0.0
-            try:
-                took = await self._round()
-            except Exception as error:  # noqa: BLE001 - the next look must come
-                self._seen = None
-                log.error("reload_broken", **place(error))  # noqa: TRY400 - a traceback quotes values
-            try:
-                async with asyncio.timeout(min(max(EVERY, took * PART), SELDOM)):
-                    await self._asked.wait()
-            except TimeoutError:
-                pass
+        """Look again and again, until cancelled; then what is owed to the journal is tried once more."""
+        try:
+            while True:
+                took = await self._guarded()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(max(EVERY, took * PART), SELDOM)):
+                        await self._asked.wait()
+        finally:
+            await self._owed.end()
+
+    async def _guarded(self) -> float:
+        """A round; whatever goes wrong in it, the next one must come."""
+        try:
+            return await self._round()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._seen = None
+            log.error("reload_broken", **place(error))  # noqa: TRY400 - a traceback quotes values
+            return 0.0
 
     async def _round(self) -> float:
         """The seconds that a look takes."""
         asked = self._asked.is_set()
         self._asked.clear()
+        await self._keep()
         begun = time.monotonic()
         seen = await _looked(self._places)
         took = time.monotonic() - begun
@@ -132,7 +170,7 @@ class Reload:
             files, moving = await self._settled(seen)
             await self.take(files, moving, asked=asked)
         self._renew(asked=asked)
-        await self._write()
+        await self._owed.write()  # it does not wait for a journal that fails: nothing else leaves meanwhile
         return took
 
     def _renew(self, *, asked: bool) -> None:
@@ -174,17 +212,19 @@ class Reload:
             found = await self._next(files, {unit: (_moving(unit),) for unit in moving})
             taken = found.files.changed(was)
             self._good = found.files
-            self._tell(found.kept, taken)
+            kept = {**_unconnected(self._use.lacking()), **found.kept}
+            self._tell(kept, taken)
             if self._use.loaded() is not before:
-                known = {"was": before.digest, "kept": _some(found.kept) or None}
-                self._owed.append(administered(self._use.loaded(), "reload", **known))
+                self._owed.add(administered(self._use.loaded(), "reload", was=before.digest, kept=_some(kept) or None))
             self._offered = None if moving else files
             if taken:
-                await self._keep(found.files)
-        await self._write()
+                self._unkept = found.files
+                await self._keep()
+        await self._owed.write()
 
-    async def _keep(self, files: Files) -> None:
-        if self._last_good is None:
+    async def _keep(self) -> None:
+        files, self._unkept = self._unkept, None
+        if self._last_good is None or files is None:
             return
         try:
             await asyncio.to_thread(keep, files, self._last_good)
@@ -196,18 +236,21 @@ class Reload:
         good, loaded = self._good, Loaded(self._use.loaded(), (), ())
         for _ in range(ROUNDS):
             files = files.with_units(kept.keys(), good)
-            if files.same(good):
-                return Renewed(loaded, good, kept)
-            found = await asyncio.to_thread(renewed, good, files, self._load)
-            if found is None or found.loaded.catalogue is None:
+            same = Renewed(loaded, good, {})
+            found = same if files.same(good) else await asyncio.to_thread(renewed, good, files, self._load)
+            if found is None:
                 break
             kept = {**kept, **found.kept}
             if found.files.same(good):
-                return Renewed(loaded, good, kept)
+                found = same
+                if not self._use.lacking():  # else what is lacking may be there again
+                    return replace(same, kept=kept)
+            if found.loaded.catalogue is None:
+                break
             try:
-                self._use.adopt(found.loaded.catalogue, found.files)
+                await self._use.adopt(found.loaded.catalogue, found.files)
             except NotConnected as error:
-                kept = {**kept, **_unconnected(error)}
+                kept = {**kept, **_unconnected(error.wrong)}
                 continue
             return replace(found, kept=kept)
         return Renewed(loaded, good, {**dict.fromkeys(files.changed(good), ()), **kept})
@@ -228,22 +271,15 @@ class Reload:
         elif not kept and (news or not taken):
             log.info("catalogue_whole", catalogue=self._use.loaded().digest[:16])
 
-    async def _write(self) -> None:
-        async with self._writing:
-            while self._owed:
-                try:
-                    await self._journal.append(self._owed[0])
-                except Refusal:
-                    return  # a reload must not wait: nothing else leaves while the journal cannot be written
-                self._owed.popleft()
-
     def health(self) -> str:
         """The check ``catalogue``."""
-        if not self.kept:
+        lacking = self._use.lacking()
+        kept = {*_unconnected(lacking), *self.kept}
+        if not kept:
             return "ok"
-        many = len(self.kept)
-        what = "1 folder keeps its" if many == 1 else f"{many} folders keep their"
-        return f"{what} last good version: {_some(self.kept)}"
+        what = "1 folder keeps its" if len(kept) == 1 else f"{len(kept)} folders keep their"
+        rest = f"; endpoints not connected: {len(lacking)}" if lacking else ""
+        return f"{what} last good version: {_some(kept)}{rest}"
 
 
 async def _looked(places: Places) -> Look:
@@ -273,10 +309,10 @@ def _moving(unit: str) -> Finding:
     return Finding("error", unit, 1, "its files keep changing", "Let them rest for a second.")
 
 
-def _unconnected(error: NotConnected) -> dict[str, tuple[Finding, ...]]:
+def _unconnected(wrong: Mapping[Key, str]) -> dict[str, tuple[Finding, ...]]:
     """By unit, as findings."""
     found: dict[str, tuple[Finding, ...]] = {}
-    for (agency, service), why in error.wrong.items():
+    for (agency, service), why in wrong.items():
         unit = f"adapters/{agency}"
         finding = Finding("error", f"{unit}/agency.yaml", 1, f"{service}: {why}", "Correct the endpoint.")
         found[unit] = (*found.get(unit, ()), finding)

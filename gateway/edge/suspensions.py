@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,8 @@ import sqlalchemy as sa
 import structlog
 
 from gateway.core.model import Catalogue, Standing
-from gateway.core.standing import Suspendable, Suspension, kinds_of, names
+from gateway.core.refusal import Refusal
+from gateway.core.standing import Suspendable, Suspension, kinds_of, meant, names
 from gateway.edge.control import BadOrder, Orders, Outcome, hold_fields
 from gateway.edge.evidence import ordered
 from gateway.edge.journal import Book
@@ -22,13 +23,14 @@ from gateway.edge.telemetry import UNKNOWN, Meters, place
 POLL = 1.0
 """Seconds between two looks at the table."""
 LATE = 10.0
-"""Seconds after which it is told that the table could not be read."""
+"""Seconds without a look that was laid over, after which nothing is let through."""
 MAX_SUSPENSIONS = 1000
 """At once: each process reads all of them every second."""
 
 log = structlog.get_logger()
 
 _READ = "select kind, name, standing from suspensions order by kind, name"
+_COUNT = "select count(*), count(case when kind = $1 and name = $2 then 1 end) from suspensions"
 _LIST = "select kind, name, standing, reason, who, since from suspensions order by since, kind, name"
 _INSERT = (
     "insert into suspensions (kind, name, standing, reason, who, since) values ($1, $2, $3, $4, $5, {now}) "
@@ -44,46 +46,62 @@ class Suspensions:
 
     def __init__(self, driver: Driver, meters: Meters, clock: Callable[[], float] = time.monotonic) -> None:
         self.known: tuple[Suspension, ...] = ()
+        """What is to be laid over the catalogue."""
+        self._laid: tuple[Suspension, ...] = ()
         self._driver = driver
         self._meters = meters
         self._clock = clock
-        self._read_at = clock()
+        self._sure_at = clock()
+        """When the last look began whose news was laid over."""
+        self._unknown = 0
         self._failing = False
         self._count()
+        meters.suspensions_late.set_function(lambda: float(self.late))
 
     @property
     def late(self) -> bool:
-        """What is known may be out of date: nobody could ask for too long."""
-        return self._clock() - self._read_at > LATE
+        """What is in force may be out of date: nobody could ask, or lay over what was found, for too long."""
+        return self._clock() - self._sure_at > LATE
 
-    async def read(self, catalogue: Catalogue) -> bool:
-        """Whether there is news. Raises StoreFailed, and then what was known stays."""
-        found = tuple(_suspensions(await self._driver.read(_READ)))
-        self._read_at = self._clock()
-        before, self.known = self.known, found
-        if found == before:
-            return False
-        _tell("suspended", set(found) - set(before), catalogue)
-        still = {(each.kind, each.name) for each in found}
-        _tell("lifted", {each for each in before if (each.kind, each.name) not in still}, catalogue)
+    def sure(self, laid_over: Catalogue) -> Catalogue:
+        """The same, as long as what was laid over it is known. Raises Refusal journal.unavailable."""
+        if self.late:
+            detail = "The gateway cannot read now who and what is suspended, so that nothing is let through."
+            raise Refusal("journal.unavailable", detail, retry_after=2)
+        return laid_over
+
+    async def look(self, catalogue: Callable[[], Catalogue], adopt: Callable[[], None]) -> None:
+        """Read, have ``adopt`` lay over what is new, then tell of it. Raises StoreFailed, or what ``adopt`` raises.
+
+        What was not laid over is tried again with the next look; a failure to tell undoes nothing.
+        """
+        begun = self._clock()
+        found, unknown = _understood(await self._driver.read(_READ))
+        before, self.known = self._laid, found
+        if found != before:
+            adopt()
+            self._laid = found
+        self._sure_at = begun
+        if unknown != self._unknown:
+            self._unknown = unknown
+            log.warning("suspensions_unknown", count=unknown)
         self._count()
-        return True
+        _tell("suspended", set(found) - set(before), catalogue())
+        still = {(each.kind, each.name) for each in found}
+        _tell("lifted", {each for each in before if (each.kind, each.name) not in still}, catalogue())
 
     def _count(self) -> None:
         many = Counter(each.kind for each in self.known)
         for kind in Suspendable:
             self._meters.suspensions.labels(kind).set(many[kind])
+        self._meters.suspensions.labels(UNKNOWN).set(self._unknown)
 
     async def go_on(self, catalogue: Callable[[], Catalogue], adopt: Callable[[], None]) -> None:
-        """Look again and again, until cancelled; ``adopt`` is called when there is news."""
-        news = False
+        """Look again and again, until cancelled."""
         while True:
             await asyncio.sleep(POLL)
             try:
-                news = await self.read(catalogue()) or news
-                if news:
-                    adopt()
-                    news = False
+                await self.look(catalogue, adopt)
             except Exception as error:  # noqa: BLE001 - the next look must come
                 self._note(str(error) if isinstance(error, StoreFailed) else str(place(error)))
             else:
@@ -98,12 +116,10 @@ class Suspensions:
         self._failing = why is not None
 
 
-def _suspensions(rows: Rows) -> Iterator[Suspension]:
-    """A later version may write more kinds, which mean nothing here, and stricter standings."""
-    for kind, name, standing in rows:
-        if kind in tuple(Suspendable):
-            revoked = standing == Standing.REVOKED
-            yield Suspension(Suspendable(kind), name, Standing.REVOKED if revoked else Standing.SUSPENDED)
+def _understood(rows: Rows) -> tuple[tuple[Suspension, ...], int]:
+    """What the rows suspend, and how many of them suspend nothing that this version could name."""
+    each = [meant(*row) for row in rows]
+    return tuple(dict.fromkeys(one for some in each for one in some)), each.count(())
 
 
 def _tell(event: str, whom: set[Suspension], catalogue: Catalogue) -> None:
@@ -162,18 +178,20 @@ def _suspend(instance: str, fields: Mapping[str, str]) -> Callable[[Book], Plan[
         raise BadOrder(f"{name} is no system: only what gets tokens can be revoked. Suspend it.")
 
     def plan(book: Book) -> Plan[Outcome]:
-        rows = yield "select count(*) from suspensions", ()
-        if rows[0][0] >= MAX_SUSPENSIONS:
+        rows = yield _COUNT, (kind, name)
+        many, there = rows[0]
+        if many >= MAX_SUSPENSIONS and not there:
             return Outcome(
                 done=False, text=f"{MAX_SUSPENSIONS} suspensions are in force, which is the most: lift some."
             )
         rows = yield _INSERT, (kind, name, standing, reason, who)
         if not rows:
             return Outcome(
-                done=False, text=f"{name} is suspended or revoked already: `gateway suspensions` says by whom."
+                done=False,
+                text=f"the {kind} {name} is suspended or revoked already: `gateway suspensions` says by whom.",
             )
         book.write(ordered(instance, "suspend", who, reason, kind=kind, name=name, standing=standing))
-        return Outcome(done=True, text=f"{name} is {standing}")
+        return Outcome(done=True, text=f"the {kind} {name} is {standing}")
 
     return plan
 
@@ -185,9 +203,11 @@ def _lift(instance: str, fields: Mapping[str, str]) -> Callable[[Book], Plan[Out
     def plan(book: Book) -> Plan[Outcome]:
         rows = yield "delete from suspensions where kind = $1 and name = $2 returning name", (kind, name)
         if not rows:
-            return Outcome(done=False, text=f"no operator suspended {name}: `gateway suspensions` says what is.")
+            return Outcome(
+                done=False, text=f"no operator suspended the {kind} {name}: `gateway suspensions` says what is."
+            )
         book.write(ordered(instance, "lift", fields["who"], fields["reason"], kind=kind, name=name))
-        return Outcome(done=True, text=f"{name} is no longer suspended by operators")
+        return Outcome(done=True, text=f"the {kind} {name} is no longer suspended by operators")
 
     return plan
 

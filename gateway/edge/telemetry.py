@@ -122,6 +122,7 @@ class Meters:
         self.waiting = Gauge("gateway_journal_waiting", "Works that wait for a journal batch.", **made)
         self.failing = Gauge("gateway_journal_failing", "1 while the journal cannot be written.", **made)
         self.suspensions = Gauge("gateway_suspensions", "What operators suspended, by kind.", ["kind"], **made)
+        self.suspensions_late = Gauge("gateway_suspensions_late", "1 while nobody knows what is suspended.", **made)
         self.connections = Gauge("gateway_connections", "Connections held on the public listener.", **made)
         self.connections_refused = Counter(
             "gateway_connections_refused", "Connections that found no room.", ["reason"], **made

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from cryptography import x509
 
+from gateway.edge.keys import BadKeys, barred, hold_secret
+
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, section 4.2). TLS 1.3 has no others."""
 
@@ -40,7 +42,10 @@ class Tls:
         context.set_ciphers(CIPHERS)
         context.set_alpn_protocols(["http/1.1"])
         try:
+            hold_secret(self._key, self._key.stat().st_mode)
             context.load_cert_chain(self._certificate, self._key, password=_no_passphrase)
+        except BadKeys as error:
+            raise ValueError(f"GATEWAY_TLS_KEY: {error}") from error
         except (OSError, ValueError) as error:
             raise ValueError(_why(self._certificate, self._key, error)) from error
         if self._client_ca is not None:
@@ -106,4 +111,6 @@ def _why(certificate: Path, key: Path, error: OSError | ValueError) -> str:
         return f"GATEWAY_TLS_KEY: {key} is encrypted. Write it without a passphrase, for the gateway's user alone."
     if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
         return f"GATEWAY_TLS_KEY: {key} is not the key of the certificate in {certificate}. Was only one renewed?"
+    if isinstance(error, PermissionError):
+        return f"GATEWAY_TLS_KEY: {barred(key)}"
     return f"GATEWAY_TLS_KEY: {key} cannot be read as a private key in PEM. Does it exist, and may this user read it?"

@@ -13,9 +13,10 @@ from gateway.core.entry import Draft, Stamp, Step, canonical
 from gateway.core.exchange import Next, after_found, fingerprint
 from gateway.core.refusal import Refusal
 from gateway.edge import claims, problem
+from gateway.edge.calling import Asked, cut, refusal_of
 from gateway.edge.claims import Claim, Found
 from gateway.edge.evidence import Trail, new_id
-from gateway.edge.exchange import Asked, Exchanges, Parts, Released, cut, refusal_of
+from gateway.edge.exchange import Exchanges, Parts, Released
 from gateway.edge.tracing import JOURNAL
 from gateway.protocols.protocol import ProviderFault
 
@@ -40,7 +41,7 @@ class Writes:
             return await self._second(exchanges, trail, ask, (claim, found))
         key = _providers_key(claim) if ask.endpoint.takes_key else None
         try:
-            answer = await exchanges.call(trail, ask, key=key)
+            answer = await exchanges.calling.call(trail, ask, key=key)
         except ProviderFault as fault:
             return await self._failed(exchanges, trail, ask, (claim, fault))
         released = cut(trail, answer.value)
@@ -98,7 +99,7 @@ class Writes:
             released = Released(refusal.kind.status, document, refusal, replayed=True)
         else:
             try:
-                exchanges.hold_answer(trail, ask, stored["value"])
+                exchanges.calling.hold(trail, ask, stored["value"])
             except ProviderFault as fault:
                 raise refusal_of(fault, trail) from fault
             trail.note_subjects(ask.service.response_subjects, stored["value"])

@@ -4,11 +4,11 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 import orjson
 
+from gateway.catalogue.files import Files
 from gateway.core.mapping import Address, Fields, Line, line
 from gateway.core.model import Endpoint
 from gateway.core.shape import Malformed, parse
@@ -61,7 +61,7 @@ def connect(endpoint: Endpoint, surroundings: Surroundings) -> Provider:
 
     Raises ValueError with a sentence where the options are wrong or a secret cannot be read.
     """
-    return _Http(endpoint, _recipe(endpoint, surroundings.secrets), surroundings.outbound)
+    return _Http(endpoint, _recipe(endpoint, surroundings.files), surroundings.outbound)
 
 
 class _Http:
@@ -186,7 +186,7 @@ def _wait(text: str | None) -> float | None:
     return min(float(text), LONGEST_WAIT)
 
 
-def _recipe(endpoint: Endpoint, secrets: Path) -> _Recipe:
+def _recipe(endpoint: Endpoint, files: Files) -> _Recipe:
     options = endpoint.options
     if unknown := sorted(options.keys() - _OPTIONS):
         raise ValueError(f"protocol http knows no option {', '.join(unknown)}; it knows {', '.join(sorted(_OPTIONS))}")
@@ -201,7 +201,7 @@ def _recipe(endpoint: Endpoint, secrets: Path) -> _Recipe:
     tls = _texts(options, "tls")
     if tls and not address.secure:
         raise ValueError("tls is given, but the url does not begin with https://")
-    headers, lines = _header_options(options, secrets)
+    headers, lines = _header_options(options, files)
     given = {name.lower() for name in (*headers, *lines)}
     for name in ("Accept",) if method in _BODILESS else ("Accept", "Content-Type"):
         if name.lower() not in given:
@@ -213,11 +213,11 @@ def _recipe(endpoint: Endpoint, secrets: Path) -> _Recipe:
         lines,
         Fields(_texts(options, "request")) if "request" in options else None,
         Fields(_texts(options, "response")) if "response" in options else None,
-        _context(tls, secrets) if tls else None,
+        _context(tls, files) if tls else None,
     )
 
 
-def _header_options(options: Mapping[str, object], secrets: Path) -> tuple[dict[str, str], dict[str, Line]]:
+def _header_options(options: Mapping[str, object], files: Files) -> tuple[dict[str, str], dict[str, Line]]:
     """Fixed headers, secrets among them, and those with placeholders."""
     written, secret = _texts(options, "headers"), _texts(options, "secret_headers")
     names = [*written, *secret]
@@ -231,40 +231,46 @@ def _header_options(options: Mapping[str, object], secrets: Path) -> tuple[dict[
     templates = {name: Line(template) for name, template in written.items()}
     fixed = {name: template.fixed for name, template in templates.items() if template.fixed is not None}
     for name, file in secret.items():
-        fixed[name] = _secret(secrets, file)
+        fixed[name] = _secret(files, file)
     return fixed, {name: template for name, template in templates.items() if template.fixed is None}
 
 
-def _secret(folder: Path, name: str) -> str:
-    path = _path(folder, name)
+def _secret(files: Files, name: str) -> str:
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the secret {name!r} cannot be read from {path}") from error
+        text = _held(files, name).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the secret {name!r} is not UTF-8") from error
     text = text.removesuffix("\n").removesuffix("\r")
     if not text:
-        raise ValueError(f"the secret {name!r} in {path} is empty")
-    return line(text, f"the secret {name!r} in {path}")
+        raise ValueError(f"the secret {name!r} is empty")
+    return line(text, f"the secret {name!r}")
 
 
-def _path(folder: Path, name: str) -> Path:
+def _held(files: Files, name: str) -> bytes:
     if not _FILE_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} must be the name of a file in {folder}, without a folder")
-    return folder / name
+        raise ValueError(f"{name!r} must be the name of a file in {files.path('keys/secrets')}, without a folder")
+    try:
+        return files.secret(name)
+    except ValueError as error:
+        raise ValueError(f"the secret {error}") from error
 
 
-def _context(tls: Mapping[str, str], secrets: Path) -> ssl.SSLContext:
+def _context(tls: Mapping[str, str], files: Files) -> ssl.SSLContext:
     """TLS 1.2 or newer, the server always verified; with ``ca``, by that authority alone."""
     if unknown := sorted(tls.keys() - {"client", "ca"}):
         raise ValueError(f"tls knows no {', '.join(unknown)}; it knows ca and client")
+    path = {option: files.path(f"keys/secrets/{name}") for option, name in tls.items()}
+    before = [_held(files, name) for name in tls.values()]
     try:
-        context = ssl.create_default_context(cafile=_path(secrets, tls["ca"]) if "ca" in tls else None)
+        context = ssl.create_default_context(cafile=path.get("ca"))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if "client" in tls:
             # An empty password: a key that needs one is an error here, not a question at a terminal.
-            context.load_cert_chain(_path(secrets, tls["client"]), password="")
+            context.load_cert_chain(path["client"], password="")
     except OSError as error:
-        raise ValueError(f"tls: {' or '.join(tls.values())} in {secrets} cannot be read as PEM") from error
+        raise ValueError(f"tls: {' or '.join(tls.values())} in keys/secrets cannot be read as PEM") from error
+    if before != [_held(files, name) for name in tls.values()]:  # OpenSSL reads the files itself
+        raise ValueError(f"tls: {' or '.join(tls.values())} changed while the endpoint was connected")
     return context
 
 

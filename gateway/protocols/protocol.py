@@ -3,9 +3,9 @@
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
+from gateway.catalogue.files import NOTHING, Files
 from gateway.core.model import Endpoint, ServiceId, SystemId
 
 MAX_ANSWER_BYTES = 1024 * 1024
@@ -97,10 +97,8 @@ class Surroundings:
     outbound: "Outbound"
     python: bool
     """Whether agencies' Python may run in this process."""
-    root: Path
-    """The catalogue's folder, below which ``adapters/<agency>/adapter.py`` lies."""
-    secrets: Path
-    """The folder of the files that ``secret_headers`` and ``tls`` name."""
+    files: Files = NOTHING
+    """What was declared: the bytes of each ``adapter.py``, and the secrets that ``secret_headers`` and ``tls`` name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +148,7 @@ class Factory(Protocol):
     """What each protocol module offers as ``connect``."""
 
     def __call__(self, endpoint: Endpoint, surroundings: Surroundings) -> Provider:
-        """The provider behind the endpoint. Raises ValueError with a sentence where the options are wrong."""
+        """The provider behind the endpoint, made in a thread without a loop.
+
+        Raises ValueError with a sentence where the options are wrong.
+        """

@@ -1,11 +1,13 @@
 """An agency's own Python: a class in ``adapters/<agency>/adapter.py``, on ``gateway.adapter``."""
 
 import asyncio
-import importlib.util
 import sys
-from contextlib import suppress
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.abc import SourceLoader
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import orjson
 
@@ -38,31 +40,63 @@ def connect(endpoint: Endpoint, surroundings: Surroundings) -> Provider:
             f"adapters/{endpoint.provider}/adapter.py is not run here: set GATEWAY_RUN_ADAPTERS=true to let agencies' "
             "Python run inside the gateway, or run it at the agency"
         )
-    path = surroundings.root / "adapters" / endpoint.provider / "adapter.py"
-    module = _load(f"gateway_adapter:{endpoint.provider}:{endpoint.service}", str(path))
+    label = f"adapters/{endpoint.provider}/adapter.py"
+    raw = surroundings.files.contents.get(label)
+    if not isinstance(raw, bytes):
+        raise ValueError(f"{label} cannot be read")  # noqa: TRY004 - a mistake in a folder
     name = endpoint.options["class"]
-    made = getattr(module, name, None)
-    if not (isinstance(made, type) and issubclass(made, Adapter)):
-        raise ValueError(f"{path} has no class {name} that is a gateway.adapter.Adapter")  # noqa: TRY004 - a mistake in a manifest
-    try:
+    with _said(f"{label} cannot be loaded:", path := str(surroundings.files.path(label))):
+        module = _load(f"gateway_adapter:{endpoint.provider}:{endpoint.service}", path, raw)
+        made: Any = getattr(module, name, None)
+        fits = isinstance(made, type) and issubclass(made, Adapter)
+    if not fits:
+        raise ValueError(f"{label} has no class {name} that is a gateway.adapter.Adapter")
+    with _said(f"{label}: {name}() failed with", path):
         return _Python(endpoint, made())
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{path}: {name}() failed with {type(error).__name__}") from error
 
 
-def _load(name: str, path: str) -> ModuleType:
-    """The module, read anew: each endpoint has its own, so that two agencies' adapters never share a name."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
+class _Bytes(SourceLoader):
+    """A module as these bytes have it, whatever lies on the disk by now; nothing compiled is kept beside it."""
+
+    def __init__(self, path: str, raw: bytes) -> None:
+        self._path = path
+        self._raw = raw
+
+    def get_filename(self, fullname: str) -> str:  # noqa: ARG002 - named so by importlib
+        return self._path
+
+    def get_data(self, path: str) -> bytes:  # noqa: ARG002 - same
+        return self._raw
+
+
+def _load(name: str, path: str, raw: bytes) -> ModuleType:
+    """The module, made anew: each endpoint has its own, so that two agencies' adapters never share a name."""
+    loader = _Bytes(path, raw)
+    module = ModuleType(name)
+    module.__file__, module.__loader__ = path, loader
+    before = sys.modules.get(name)
     sys.modules[name] = module  # dataclasses look their module up here
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        loader.exec_module(module)
+    except BaseException:
         del sys.modules[name]
-        raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+        if before is not None:
+            sys.modules[name] = before
+        raise
     return module
+
+
+@contextmanager
+def _said(what: str, path: str) -> Iterator[None]:
+    """What agency's code raises, by its type and line. Its text may hold anything, and findings are logged."""
+    try:
+        yield
+    except (Exception, SystemExit, asyncio.CancelledError) as error:
+        lines = [at for frame, at in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == path]
+        if isinstance(error, SyntaxError) and error.filename == path:
+            lines.append(error.lineno or 1)
+        where = f" in line {lines[-1]}" if lines else ""
+        raise ValueError(f"{what} {type(error).__name__}{where}") from error
 
 
 class _Python:

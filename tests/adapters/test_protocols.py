@@ -11,8 +11,9 @@ import pytest
 import trustme
 from aiohttp import web
 
+from gateway.catalogue.files import read
 from gateway.edge.outbound import HttpOutbound
-from gateway.edge.providers import PROTOCOLS
+from gateway.edge.workshop import PROTOCOLS
 from gateway.protocols.protocol import Call, Outbound, Provider, ProviderFault, Surroundings
 from tests.fakes import systems
 from tests.fakes.systems import REGISTRY, Behaviour, Seen, System, call, endpoint, hostile, registry, well_behaved
@@ -25,7 +26,7 @@ async def outbound() -> AsyncIterator[HttpOutbound]:
 
 
 def surroundings(root: Path, outbound: Outbound, *, python: bool = True) -> Surroundings:
-    return Surroundings(outbound, python=python, root=root, secrets=root / "secrets")
+    return Surroundings(outbound, python=python, files=read(root, root / "keys"))
 
 
 def adapter(root: Path, text: str = REGISTRY) -> Path:
@@ -183,8 +184,8 @@ def http(root: Path, outbound: Outbound, **options: object) -> Provider:
 
 
 def secret(root: Path, name: str, text: str | bytes) -> None:
-    (root / "secrets").mkdir(exist_ok=True)
-    (root / "secrets" / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    (root / "keys/secrets").mkdir(exist_ok=True, parents=True)
+    (root / "keys/secrets" / name).write_bytes(text.encode() if isinstance(text, str) else text)
 
 
 WRONG = ("provider.wrong_answer", True, False)
@@ -364,7 +365,7 @@ async def test_a_request_that_cannot_be_made(
         ({"url": "http://h/", "secret_headers": {"X-A": "empty"}}, "is empty"),
         ({"url": "http://h/", "secret_headers": {"X-A": "two_lines"}}, "no header can carry"),
         ({"url": "http://h/", "tls": {"ca": "ca.pem"}}, "https"),
-        ({"url": "https://h/", "tls": {"ca": "missing"}}, "cannot be read as PEM"),
+        ({"url": "https://h/", "tls": {"ca": "missing"}}, "cannot be read from"),
         ({"url": "https://h/", "tls": {"client": "two_lines"}}, "cannot be read as PEM"),
         ({"url": "https://h/", "tls": {"password": "x"}}, "tls knows no password"),
         ({"url": "http://h/", "response": ["/a"]}, "response must be a mapping"),

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,8 +14,9 @@ from gateway.core.refusal import Refusal
 from gateway.edge.journal import Book, Journal
 from gateway.edge.limits import EXHAUSTED, LEASE, Limits
 from gateway.edge.postgres import named
-from gateway.edge.store import Driver, Plan
+from gateway.edge.store import Driver, Plan, StoreUnsure
 
+T = TypeVar("T")
 Open = Callable[[], Driver]
 ZONE = ZoneInfo("Asia/Phnom_Penh")
 NOON = datetime(2026, 11, 20, 5, tzinfo=UTC)
@@ -209,6 +210,41 @@ async def test_giving_back_in_between_loses_and_makes_nothing(journal: Journal, 
 async def give_back(limits: Limits) -> str:
     await limits.give_back(everything=True)
     return "given back"
+
+
+class Losing:
+    """A database that loses the answer of a commit when it is told to: it happened, and nobody can know."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.lose = False
+        self.read = driver.read
+        self.close = driver.close
+
+    async def transact(self, plan: Callable[[], Plan[T]]) -> T:
+        result = await self._driver.transact(plan)
+        if self.lose:
+            self.lose = False
+            raise StoreUnsure("the answer of COMMIT was lost")
+        return result
+
+
+async def test_what_may_have_been_given_back_is_not_spent(opened: Open, clock: Clock) -> None:
+    """Five returns whose answers are lost: not one call more than the quota is let through afterwards."""
+    driver = Losing(opened())
+    journal = Journal(driver)
+    await journal.open("test")
+    limits, spent = Limits(journal, clock), 0
+    for _ in range(5):
+        spent += await spend(limits, grant(1000)) == "spent"
+        clock.now += LEASE
+        driver.lose = True
+        with pytest.raises(Refusal):
+            await limits.give_back()
+    spent += (await spend_many(1010, grant(1000), limits))["spent"]
+    assert spent == 1000
+    assert await taken(journal) == [("2026-11-20", 1000)]
+    await journal.close()
 
 
 async def test_a_dead_process_wastes_one_block_at_most(limits: Limits, other: Limits) -> None:

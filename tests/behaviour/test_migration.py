@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -20,6 +21,7 @@ from gateway.core.entry import Bodies, Draft, Particulars, Stamp, draft
 from gateway.core.refusal import Refusal
 from gateway.edge import claims, migrations, tables
 from gateway.edge.claims import Claim
+from gateway.edge.database import warn_of_owner
 from gateway.edge.journal import Book, Journal
 from gateway.edge.limits import _take_block
 from gateway.edge.migration import migrate
@@ -139,6 +141,65 @@ async def journal(granted: str) -> Any:
     await opened.open("test")
     yield opened
     await opened.close()
+
+
+ONE_RIGHT = [
+    "revoke execute on function journal_month(text) from gateway_serve",
+    "revoke delete on keys from gateway_serve",
+    "revoke update on suspensions from gateway_serve",
+]
+
+
+@pytest.mark.parametrize("revoke", ONE_RIGHT)
+async def test_rights_that_were_not_given_are_told_at_the_start(server: Server, granted: str, revoke: str) -> None:
+    """The sentence names the file, whichever of its rights is missing; run again, it mends it."""
+    server.run(revoke, "gateway")
+    try:
+        with pytest.raises(StoreFailed, match=r"lacks rights .*: run deploy/postgresql/after_migrate\.sql there as a"):
+            await Journal(PostgresDriver(granted, "TEST")).open("test")
+    finally:
+        server.run((ROLES / "after_migrate.sql").read_text("utf-8"), "gateway")
+    opened = Journal(PostgresDriver(granted, "TEST"))
+    await opened.open("test")
+    await opened.close()
+
+
+async def test_a_start_without_the_first_file_says_how_to_go_on(server: Server, granted: str) -> None:
+    """Where not even reading was granted; what the sentence asks for is enough."""
+    server.run("revoke all on all tables in schema public from gateway_serve", "gateway")
+    with pytest.raises(
+        StoreFailed, match=r"before_migrate\.sql was left out: as a superuser run it, then grant"
+    ) as caught:
+        await PostgresDriver(granted, "TEST").read("select 1")
+    grant = re.search(r"grant select, .* to gateway_serve", str(caught.value))
+    assert grant
+    server.run(grant[0], "gateway")
+    server.run((ROLES / "after_migrate.sql").read_text("utf-8"), "gateway")
+    driver = PostgresDriver(granted, "TEST")
+    assert await driver.read("select 1")
+    await driver.close()
+
+
+@pytest.mark.parametrize(("user", "told"), [("gateway_serve", 0), ("gateway_owner", 1), ("postgres", 1)])
+async def test_whoever_owns_the_tables_is_warned(server: Server, granted: str, user: str, told: int) -> None:
+    """Only the role that owns nothing is served without a word (decision 10)."""
+    driver = PostgresDriver(server.url(user=user, name="gateway"), "TEST")
+    with structlog.testing.capture_logs() as logs:
+        await warn_of_owner(driver)
+    await driver.close()
+    assert [line["event"] for line in logs] == ["database_unguarded"] * told
+
+
+def test_whoever_does_not_own_the_tables_cannot_migrate(server: Server) -> None:
+    """The server's refusal is followed by what to do."""
+    server.run("create role stranger login", "postgres")
+    server.run("create database strange", "postgres")
+    with pytest.raises(
+        StoreFailed, match=r"permission denied for schema public\. Run gateway migrate as the tables' own"
+    ):
+        in_a_thread(migrate, server.url(user="stranger", name="strange"), "TEST")
+    with pytest.raises(StoreFailed, match=r"^the database cannot be reached at 127\.0\.0\.1:1: "):
+        in_a_thread(migrate, "postgresql+asyncpg://x@127.0.0.1:1/x", "TEST")
 
 
 def said(what: str) -> Draft:

@@ -321,7 +321,7 @@ async def _reload(server: Server) -> None:
     [
         ("KH", "behaviour", r"belongs to the instance TEST, not to KH"),
         ("TEST", "postgres", r"tables of version none.*run `gateway migrate`"),
-        ("TEST", "nowhere", r'cannot be reached: database "nowhere" does not exist'),
+        ("TEST", "nowhere", r'cannot be reached at /.*: database "nowhere" does not exist'),
     ],
 )
 async def test_a_database_of_somebody_else_is_not_used(
@@ -334,8 +334,11 @@ async def test_a_database_of_somebody_else_is_not_used(
 
 async def test_nobody_answers(database: str) -> None:
     """A server that is down is a sentence, too."""
-    with pytest.raises(StoreFailed, match="the database cannot be reached"):
-        await PostgresDriver("postgresql+asyncpg://x@127.0.0.1:1/x", "TEST").transact(only("select 1"))
+    url = "postgresql+asyncpg://someone@127.0.0.1:1/x"
+    for asked in (PostgresDriver(url, "TEST").read("select 1"), asyncio.to_thread(archive.check, url)):
+        with pytest.raises(StoreFailed, match=r"the database cannot be reached at 127\.0\.0\.1:1: ") as caught:
+            await asked
+        assert "someone" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.model import AgencyId, AgreementId, Catalogue, Endpoint, ServiceId, Standing, SystemId, catalogue
 from gateway.core.policy import Decision, Facts, decide
-from gateway.core.standing import Suspendable, Suspension, kinds_of, names, overlay
+from gateway.core.standing import Suspendable, Suspension, kinds_of, meant, names, overlay
 from tests.fakes import idp
 from tests.fakes.parties import LOOK_UP, PARTIES, PURPOSE, TAX, USUAL, Terms, catalogue_of
 
@@ -144,6 +144,24 @@ def test_a_form_says_what_is_meant() -> None:
     assert kinds_of(f"interior/{LOOK_UP}") == (ENDPOINT,)
     assert kinds_of("MOI-FIN-2026-014") == (AGREEMENT,)
     assert [kinds_of(each) for each in ("", "a/b", "a.b.c", "interior\n", "*", "a b", "é")] == [()] * 7
+
+
+@pytest.mark.parametrize(
+    ("row", "suspended"),
+    [
+        (("system", TAX, "suspended"), [Suspension(SYSTEM, TAX, SUSPENDED)]),
+        (("system", TAX, "banned"), [Suspension(SYSTEM, TAX, REVOKED)]),
+        (("client", TAX, "suspended"), [Suspension(SYSTEM, TAX, SUSPENDED)]),
+        (("role", "interior", "revoked"), [Suspension(kind, "interior", REVOKED) for kind in (AGENCY, AGREEMENT)]),
+        (("service", LOOK_UP, "suspended"), []),
+        (("system", "interior", "suspended"), []),
+        (("system", b"finance.tax", None), []),
+        ((None, None, None), []),
+    ],
+)
+def test_a_later_version_s_row(row: tuple[object, object, object], suspended: list[Suspension]) -> None:
+    """What can be named is held, as strictly as can be; what cannot is nothing, and breaks nothing."""
+    assert list(meant(*row)) == suspended
 
 
 def test_every_name_of_a_catalogue_has_the_form() -> None:

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from gateway.edge.control import LONGEST_PATH, MAX_AT_ONCE, MAX_LINE, BadOrder, Order, Outcome, hand_over, taking
+from gateway.edge.control import (
+    LONGEST_PATH,
+    MAX_AT_ONCE,
+    MAX_LINE,
+    MAX_TEXT,
+    BadOrder,
+    Order,
+    Outcome,
+    hand_over,
+    hold_fields,
+    taking,
+)
 from gateway.edge.store import StoreFailed
 
 
@@ -90,6 +101,40 @@ async def test_what_is_no_order_is_refused(desk: Desk, line: bytes) -> None:
     """In a sentence, without doing anything."""
     assert (await desk.said(line)).startswith(b'{"done":false,"text":"an order ')
     assert desk.seen == []
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "បាត់\u200bកុំព្យូទ័រ",  # Khmer puts a space of no width between words
+        "คอมพิวเตอร์\u200bหาย",
+        "a\u00a0b",
+        "\u200ek\u200f",
+        "x" * MAX_TEXT,
+    ],
+)
+def test_every_script_has_its_reasons(reason: str) -> None:
+    """What is written with signs that are not printable by themselves is a line all the same."""
+    hold_fields({"reason": reason}, ["reason"])
+
+
+@pytest.mark.parametrize(
+    "between", ["\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\udcff", "\u202a", "\u202e"]
+)
+def test_a_reason_plays_no_tricks_on_a_terminal(between: str) -> None:
+    """Control characters, ends of lines and turns of direction are refused, wherever they stand."""
+    for reason in (
+        f"a{between}b",
+        f"{between}a",
+        f"a{between}",
+        "a\u2066b",
+        "a\u2069b",
+        " ",
+        "\u200b",
+        "x" * (MAX_TEXT + 1),
+    ):
+        with pytest.raises(BadOrder, match="reason must be one line of 1 to 500 characters"):
+            hold_fields({"reason": reason}, ["reason"])
 
 
 async def test_few_orders_are_taken_at_once(desk: Desk) -> None:

@@ -1,7 +1,11 @@
 """The keys folder: what is read, what is refused, and what the keys do."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +48,76 @@ def test_older_keys_are_published_and_verify(folder: Path) -> None:
     assert [jwk["kid"] for jwk in ring.published] == [ring.signing.kid, older["kid"]]
 
 
+def token(ring: keys.Keyring) -> identity.Jws:
+    return identity.read(ring.signing.jwt(access_claims(), "at+jwt"), Use.ACCESS)
+
+
+def takes(ring: keys.Keyring, jws: identity.Jws) -> bool:
+    return jws.kid in ring.verifying and ring.verifying[jws.kid].made(jws.alg, jws.signed, jws.signature)
+
+
+def test_two_nodes_change_their_key_and_take_each_others_tokens(tmp_path: Path) -> None:
+    """The three documented steps: whichever node has restarted already, each takes every token that may still live."""
+    homes = [tmp_path / name / "gateway" for name in ("a", "b")]
+    keyring(tmp_path / "a", "KH")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    coming = keys.new_signing_key("KH")
+    rings = [keys.read(home.parent, "KH") for home in homes]
+    tokens = [token(ring) for ring in rings]
+    steps: list[Callable[[Path], object]] = [
+        lambda home: keys.save(home / "signing.next.jwk.json", coming),
+        lambda home: [
+            (home / "signing.jwk.json").rename(home / "signing.old.jwk.json"),
+            (home / "signing.next.jwk.json").rename(home / "signing.jwk.json"),
+        ],
+    ]
+    for step in steps:
+        for node, home in enumerate(homes):
+            step(home)
+            rings[node] = keys.read(home.parent, "KH")
+            tokens += [token(ring) for ring in rings]
+            assert all(takes(ring, jws) for ring in rings for jws in tokens)
+    for node, home in enumerate(homes):  # ten minutes later
+        (home / "signing.old.jwk.json").unlink()
+        rings[node] = keys.read(home.parent, "KH")
+    assert {jws.kid for jws in tokens[-2:]} == {coming["kid"]}
+    assert [[takes(ring, tokens[0]), takes(ring, tokens[-1])] for ring in rings] == [[False, True]] * 2
+
+
+@contextlib.contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    """As somebody without any rights, who may reach the folder."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    modes = {each: each.stat().st_mode for each in (folder, *folder.parents)}
+    for each, mode in modes.items():
+        each.chmod(mode | 0o011)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for each, mode in modes.items():
+            each.chmod(mode)
+
+
+@pytest.mark.parametrize(
+    ("barred", "mode", "remedy"),
+    [("gateway/signing.jwk.json", 0o755, "640"), ("gateway", 0o700, "750"), ("gateway", 0o711, "750")],
+)
+def test_whoever_may_not_read_is_named(folder: Path, barred: str, mode: int, remedy: str) -> None:
+    """Keys that another user made: who may not read what, and how to let them in; nothing of making a key."""
+    (folder / "gateway").chmod(mode)
+    if mode == 0o711:  # a folder that may be entered and not be listed hides the keys that verify
+        os.chown(folder / "gateway/signing.jwk.json", 65534, 65534)
+    with nobody(folder), pytest.raises(BadKeys) as caught:
+        keys.read(folder, "KH")
+    path = re.escape(str(folder / barred))
+    said = rf"may not be read by the user nobody, who runs this: chgrp \w+ {path} and chmod {remedy} {path}"
+    assert re.search(f"{said}$", str(caught.value))
+    assert "make it" not in str(caught.value)
+
+
 def test_ed25519_signs(folder: Path) -> None:
     """An Ed25519 key may sign."""
     own = key("EdDSA")
@@ -68,7 +142,8 @@ def test_key_of_another_instance(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "break_it", "words"),
     [
-        ("signing.jwk.json", lambda path: path.unlink(), "cannot be read"),
+        ("signing.jwk.json", lambda path: path.unlink(), "make it with gateway keys gateway"),
+        ("signing.jwk.json", lambda path: (path.unlink(), path.mkdir()), r"\(Is a directory\): correct it"),
         ("signing.jwk.json", lambda path: path.write_text("{"), "is no JSON"),
         ("signing.jwk.json", lambda path: path.write_text("[]"), "no JSON object"),
         ("signing.jwk.json", lambda path: change(path, kid="other"), "thumbprint"),

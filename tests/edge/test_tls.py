@@ -28,6 +28,7 @@ def written(folder: Path, leaf: trustme.LeafCert | None = None) -> tuple[Path, P
     paths = folder / "server.pem", folder / "server.key"
     paths[0].write_bytes(b"".join(pem.bytes() for pem in made.cert_chain_pems))
     made.private_key_pem.write_to_path(paths[1])
+    paths[1].chmod(0o600)
     return paths
 
 
@@ -170,6 +171,19 @@ def test_what_is_wrong_names_setting_and_file(tmp_path: Path) -> None:
             Tls(*paths)
     with pytest.raises(ValueError, match=r"GATEWAY_TLS_CLIENT_CA: .*ca.pem cannot be read"):
         Tls(*written(tmp_path), tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660])
+async def test_an_open_key_is_no_secret(tmp_path: Path, mode: int) -> None:
+    """The rule and the words of the keys folder, at the start and at a renewal; what was read before stays in use."""
+    paths = written(tmp_path)
+    tls = Tls(*paths)
+    paths[1].chmod(mode)
+    for read in (lambda: Tls(*paths), tls.renew):
+        with pytest.raises(ValueError, match=r"GATEWAY_TLS_KEY: .*/server.key may be read by .*chmod 600 \(or 640\)"):
+            read()
+    paths[1].chmod(0o640)
+    tls.renew()
 
 
 def test_an_expired_certificate_is_not_served(tmp_path: Path) -> None:

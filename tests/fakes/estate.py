@@ -64,8 +64,10 @@ async def asked(of: GatewayClient, *, purpose: str = "public_information") -> st
 
 
 @asynccontextmanager
-async def opened(environment: Mapping[str, str]) -> AsyncIterator[tuple[Gateway, Addresses]]:
-    """A gateway in this process."""
-    gateway = compose(read_settings(environment), environment)
+async def opened(
+    environment: Mapping[str, str], last_good: Path | None = None
+) -> AsyncIterator[tuple[Gateway, Addresses]]:
+    """A gateway in this process; one of several, where it is told where they keep what works."""
+    gateway = compose(read_settings(environment), environment, last_good)
     async with gateway.running() as at:
         yield gateway, at

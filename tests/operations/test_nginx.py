@@ -49,6 +49,7 @@ def configuration(folder: Path, port: int, node: str, down: str) -> str:
         "/etc/nginx/tls/gateway.example.pem": str(folder / "proxy.pem"),
         "/etc/nginx/tls/gateway.example.key": str(folder / "proxy.key"),
         "/etc/nginx/tls/client-authorities.pem": str(folder / "authorities.pem"),
+        "/var/log/nginx/gateway-refused.log": str(folder / "refused.log"),
     }.items():
         assert given in written
         written = written.replace(given, ours)
@@ -117,3 +118,6 @@ async def test_the_example_proxy(tmp_path: Path) -> None:
         assert [entry.facts["remote"] for entry in town.entries() if entry.facts["step"] == "answered"][1:] == [CALLER]
         assert not [entry for entry in town.entries() if "203.0.113.9" in entry.kept.entry.decode()]
         assert len(town.office.seen) == 2
+    told = (tmp_path / "refused.log").read_text("utf-8").splitlines()
+    assert [line.split()[0] for line in told] == [CALLER] * 2  # who was refused, and nobody else
+    assert all(" 401 " in line and "203.0.113.9" not in line for line in told)

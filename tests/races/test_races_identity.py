@@ -100,7 +100,7 @@ async def test_e10_forged_tokens_are_one_entry_a_minute(tmp_path: Path, url: str
 async def test_e10_a_flood_of_forged_tokens_harms_nobody(
     tmp_path: Path, url: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From two hundred connections: none has an entry, and a good call of that address takes about as long as before."""
+    """From two hundred connections: none has an entry, and a good call of that address takes as long as before."""
     async with founded(tmp_path, url) as town:
         async with started(town) as node:
             calm, stormy = [list[float](), list[float]()]

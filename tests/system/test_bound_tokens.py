@@ -28,6 +28,7 @@ async def speaking_tls(folder: Path, terms: Terms = BOUND) -> AsyncIterator[Town
     """A town whose gateway speaks TLS and takes certificates of the authority."""
     leaf = AUTHORITY.issue_cert("127.0.0.1")
     leaf.private_key_pem.write_to_path(folder / "key.pem")
+    (folder / "key.pem").chmod(0o600)
     leaf.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
     AUTHORITY.cert_pem.write_to_path(folder / "authority.pem")
     settings = {

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.__main__ import app
+from gateway.edge import keys
 
 ROOT = Path(__file__).parents[2]
 PRIVATE = ROOT / "deploy" / "demo" / "keys" / "private"
@@ -118,6 +119,15 @@ def test_explain_looks_for_the_endpoint_before_the_agreement(type_in: Type) -> N
         assert typed.code == 2
         assert typed.text.startswith("REFUSED catalogue.unknown")
         assert "it provides: places.office_directory.v1" in typed.text
+
+
+@pytest.mark.parametrize("changes", [{}, {"purpose": "statistics"}, {"provider": "saensuk"}, {"--who": ""}])
+def test_explain_says_what_it_does_not_look_at(type_in: Type, changes: dict[str, str]) -> None:
+    """A permit, a refusal and a list end with what may refuse such a call all the same."""
+    more = [changes.pop("--who")] if "--who" in changes else []
+    typed = explained(type_in, ROOT, *(["--who"] if more else []), **changes)
+    last = "Not looked at: operators' suspensions (see `gateway suspensions`), rate and quota."
+    assert typed.text.splitlines()[-1] == last
 
 
 def test_explain_gives_no_scope_that_a_token_cannot_have(type_in: Type) -> None:
@@ -288,12 +298,9 @@ def test_keys_are_made_for_an_instance_that_can_exist(type_in: Type, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", [("gateway",), ("party", "health.registry")])
-def test_no_key_is_overwritten_and_no_half_of_a_pair_is_made(
-    type_in: Type, tmp_path: Path, what: tuple[str, ...]
-) -> None:
+def test_no_key_is_overwritten_and_no_half_of_a_pair_is_made(type_in: Type, tmp_path: Path) -> None:
     """With one file there already, nothing is written."""
-    arguments = ("keys", *what, "--instance", "KH", "--folder", tmp_path)
+    arguments = ("keys", "party", "health.registry", "--instance", "KH", "--folder", tmp_path)
     assert type_in(*arguments).code == 0
     last = min(path for path in tmp_path.rglob("*") if path.is_file())
     last.unlink()
@@ -301,6 +308,36 @@ def test_no_key_is_overwritten_and_no_half_of_a_pair_is_made(
     assert typed.code == 1
     assert "A key is never overwritten: move the old one away first." in typed.text
     assert not last.exists()
+
+
+@pytest.mark.parametrize("missing", ["signing.jwk.json", "master.key.json", None])
+def test_what_is_missing_of_the_gateways_keys_is_made(type_in: Type, tmp_path: Path, missing: str | None) -> None:
+    """The other one stays as it is, and nobody is told to move the master key away."""
+    arguments = ("keys", "gateway", "--instance", "KH", "--folder", tmp_path)
+    type_in(*arguments)
+    home = tmp_path / "gateway"
+    before = {path.name: path.read_bytes() for path in home.iterdir()}
+    if missing:
+        (home / missing).unlink()
+    typed = type_in(*arguments)
+    assert typed.code == 0
+    assert {path.name for path in home.iterdir() if path.read_bytes() != before[path.name]} == {missing} - {None}
+    kept = f"kept {home / 'master.key.json'}: it exists and stays; without it the database cannot be opened.\n"
+    assert (kept in typed.text) == (missing != "master.key.json")
+    assert "move" not in typed.text
+
+
+def test_the_next_signing_key_stands_beside_the_present_one(type_in: Type, tmp_path: Path) -> None:
+    """It is published and does not sign; a second one is not made before the change is done."""
+    asked = ("--instance", "KH", "--folder", tmp_path)
+    type_in("keys", "gateway", *asked)
+    before = keys.read(tmp_path, "KH")
+    typed = type_in("keys", "next", *asked)
+    assert typed.text.startswith(f"wrote {tmp_path / 'gateway/signing.next.jwk.json'}\n    1. Copy it to every node")
+    after = keys.read(tmp_path, "KH")
+    assert (after.signing.kid, len(after.published)) == (before.signing.kid, 2)
+    again = type_in("keys", "next", *asked)
+    assert (again.code, "it is the key to come" in again.text) == (1, True)
 
 
 def test_a_folder_that_is_not_there_is_told(type_in: Type, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from gateway.__main__ import app
 from gateway.core.entry import Bodies, Particulars, draft, numbered
+from gateway.edge import archive
+from gateway.edge.archive import Kept, Wanted
 
 FIRST = "01939f5e-7b1c-7cc3-98c4-dc0c0c07398f"
 SECOND = "01939f5e-7b1c-7cc3-98c4-dc0c0c073990"
@@ -19,10 +21,10 @@ Row = tuple[object, ...]
 Type = Callable[..., tuple[int, str]]
 
 
-def row(n: int, **facts: str) -> Row:
+def row(n: int, writer: int = 7, **facts: str) -> Row:
     drafted = draft({"step": "answered", **facts}, Bodies(), Particulars(case="C-1"), bytes(64))
-    entry, stamp = numbered(drafted, 7, n)
-    return 7, n, stamp.leaf, entry, drafted.particulars
+    entry, stamp = numbered(drafted, writer, n)
+    return writer, n, stamp.leaf, entry, drafted.particulars
 
 
 @pytest.fixture
@@ -118,6 +120,63 @@ def test_the_latest_are_shown(type_in: Type, database: Callable[..., str]) -> No
     _, text = type_in("show", "--database", url, "--last", "2")
     assert [orjson.loads(line)["entry"] for line in text.splitlines()] == ["7.4", "7.5"]
     assert type_in("show", "--database", url, "--last", "0")[0] == 2
+
+
+def shown(text: str) -> list[str]:
+    return [orjson.loads(line)["entry"] for line in text.splitlines()]
+
+
+HOURS = (
+    row(1, 7, at="2026-11-21T10:00:00.000+07:00"),
+    row(2, 7, at="2026-11-21T13:00:00.000+07:00", step="unsettled"),
+    row(1, 8, at="2026-11-21T04:00:00.000+00:00"),
+    row(1, 9, at="2026-11-20T23:59:59.000+07:00", step="unsettled"),
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (("--last", "1"), ["7.2"]),
+        (("--last", "3"), ["7.1", "8.1", "7.2"]),
+        (("--step", "unsettled"), ["9.1", "7.2"]),
+        (("--step", "unsettled", "--last", "1"), ["7.2"]),
+        (("--since", "2026-11-21T11:00:00+07:00"), ["8.1", "7.2"]),
+        (("--since", "2026-11-21"), ["7.1", "8.1", "7.2"]),
+        ((), ["7.1", "7.2", "8.1", "9.1"]),
+    ],
+)
+def test_several_writers_are_put_in_order(
+    type_in: Type, database: Callable[..., str], asked: tuple[str, ...], found: list[str]
+) -> None:
+    """The latest are the latest of all, whatever their writer's number and the zone in which they say their time."""
+    code, text = type_in("show", "--database", database(*HOURS), *asked)
+    assert (code, shown(text)) == (0, found)
+
+
+def test_what_is_spoilt_stays_in_its_place(type_in: Type, database: Callable[..., str]) -> None:
+    """It has no time; it counts as of the entry before it, and is told of."""
+    url = database(*HOURS[:2], (7, 3, b"x", "text", b"{}"), HOURS[2])
+    code, text = type_in("show", "--database", url, "--last", "2")
+    assert code == 1
+    assert "FAULT 7.3: the entry is no bytes" in text
+    assert '"entry":"7.2"' in text
+    assert type_in("show", "--database", url, "--last", "3", "--step", "answered")[0] == 0
+
+
+@pytest.mark.parametrize("wrong", ["", "yesterday", "2026-02-30", "2026-11-21T11:00:00", "20261121T11"])
+def test_since_asks_for_a_day_or_an_instant(type_in: Type, database: Callable[..., str], wrong: str) -> None:
+    """What is none is told with examples."""
+    code, text = type_in("show", "--database", database(row(1)), "--since", wrong)
+    assert code == 1
+    assert text.startswith("--since must be a day such as 2026-01-31, or an instant such as")
+
+
+def test_no_more_is_put_in_order_than_is_bounded() -> None:
+    """Whoever asks for everything by time is asked for less, unless they say how many."""
+    many = (Kept(1, n, b"", b"{}", None) for n in range(archive.MAX_SORTED + 1))
+    with pytest.raises(ValueError, match=r"More than 100000 entries are meant: add --since, or --last NUMBER\."):
+        archive.by_time(many, Wanted(), None)
 
 
 @pytest.mark.parametrize("command", ["show", "check"])

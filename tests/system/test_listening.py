@@ -22,6 +22,7 @@ def files(folder: Path) -> dict[str, Any]:
     """A certificate and its key, as settings name them."""
     leaf = AUTHORITY.issue_cert("127.0.0.1", not_after=datetime(2035, 1, 1))  # noqa: DTZ001 - trustme wants it so
     leaf.private_key_pem.write_to_path(folder / "tls.key")
+    (folder / "tls.key").chmod(0o600)
     leaf.cert_chain_pems[0].write_to_path(folder / "tls.pem")
     return {"tls_certificate": str(folder / "tls.pem"), "tls_key": str(folder / "tls.key")}
 

@@ -7,22 +7,25 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
+import pytest
 
 from deploy.demo.ministries import ministries
 from deploy.demo.people import identified
 from deploy.demo.register import Register
-from gateway.app import Gateway
+from gateway.app import Gateway, NotStarted, compose, listening
 from gateway.client import GatewayClient, Refused
 from gateway.edge import archive
 from gateway.edge.reload import Reload
+from gateway.settings import read as read_settings
 from tests.fakes.estate import DIRECTORY, Estate, asked, client, opened
+from tests.fakes.town import until
 from tests.system.test_serve import ROOT, served, settings
 
 WITHIN = 2.0
@@ -258,6 +261,81 @@ async def test_new_code_is_run(tmp_path: Path) -> None:
         assert list(reload.kept) == ["adapters/finance"]
         assert before is not sys.modules[module]
         assert gateway.health().readiness == "degraded"
+
+
+@asynccontextmanager
+async def one_of_several(tmp_path: Path) -> AsyncIterator[tuple[Estate, dict[str, str], Path]]:
+    """Folders that a process has served, which kept for others what worked."""
+    estate, last_good = Estate(tmp_path), tmp_path / "files"
+    async with ministries() as urls:
+        environment = estate.among(settings(tmp_path, dict(urls)))
+        async with opened(environment, last_good):
+            await until(last_good.exists)
+        yield estate, environment, last_good
+
+
+async def not_started(environment: Mapping[str, str], last_good: Path) -> str:
+    """Why a first process does not start."""
+    chosen = read_settings(environment)
+    sockets = listening(chosen)
+    with closing(sockets.public), closing(sockets.operations), pytest.raises(NotStarted) as caught:
+        async with compose(chosen, environment, last_good).running(sockets):
+            pass
+    return str(caught.value)
+
+
+async def test_another_process_starts_without_what_cannot_be_connected(tmp_path: Path) -> None:
+    """One agency's missing secret is its own: the others are served, and it is again when the secret is back."""
+    async with one_of_several(tmp_path) as (estate, environment, last_good):
+        secret = estate.root / "keys/secrets/interior.register"
+        right = secret.read_text()
+        secret.unlink()
+        assert "the secret 'interior.register' cannot be read" in await not_started(environment, tmp_path / "first")
+        async with opened(environment, last_good) as (gateway, at):
+            assert gateway.health().checks["catalogue"].endswith("adapters/interior; endpoints not connected: 3")
+            async with client(at.public) as sila, client(at.public, "finance.local_tax") as tax:
+                assert (await asked(sila), await looked_up(tax)) == ("answered", "provider.unavailable")
+                assert gateway.reload
+                await gateway.reload.take(estate.files(), asked=True)
+                assert list(gateway.reload.kept) == ["adapters/interior"]
+                estate.edit(SAENSUK, "deadline: 1s", "deadline: 2s")
+                await gateway.reload.take(estate.files())
+                assert deadlines(gateway, "saensuk") == [2.0]
+                secret.write_text(right)
+                await gateway.reload.take(estate.files())
+                assert (gateway.reload.kept, gateway.health().checks["catalogue"]) == ({}, "ok")
+                assert await looked_up(tax) == "answered"
+
+
+@pytest.mark.parametrize("broken", [("", "raise OSError"), ("nonsense: 1", "MARK = 1")])
+async def test_another_process_runs_the_code_that_was_adopted(tmp_path: Path, broken: tuple[str, str]) -> None:
+    """Where an adapter.py fails, or stands beside a broken manifest, the last good one is run, and not the new one."""
+    async with one_of_several(tmp_path) as (estate, environment, last_good):
+        for name, more in zip((FINANCE, "adapters/finance/adapter.py"), broken, strict=True):
+            estate.write(name, (estate.root / name).read_text("utf-8") + f"\n{more}\n")
+        async with opened(environment, last_good) as (gateway, _):
+            assert not hasattr(sys.modules["gateway_adapter:finance:tax.compliance_check.v1"], "MARK")
+            assert gateway.reload
+            await until(lambda: gateway.reload and gateway.reload.kept)
+            assert list(gateway.reload.kept) == ["adapters/finance"]
+            assert "not connected" not in gateway.health().checks["catalogue"]
+
+
+async def test_code_that_takes_its_time_stops_nobody(tmp_path: Path) -> None:
+    """While an agency's adapter.py is loaded, others' calls are answered."""
+    async with here(tmp_path) as (estate, _, reload, url), client(url) as sila:
+        assert await asked(sila) == "answered"
+        code = "import time\ntime.sleep(1.5)\n"
+        path = estate.root / "adapters/finance/adapter.py"
+        path.write_text(path.read_text("utf-8") + code, "utf-8")
+        loading = asyncio.create_task(reload.take(estate.files()))
+        slowest = 0.0
+        while not loading.done():
+            begun = time.monotonic()
+            assert await asked(sila) == "answered"
+            slowest = max(slowest, time.monotonic() - begun)
+        assert slowest < 1.0
+        assert not reload.kept
 
 
 async def test_a_folder_that_never_rests_holds_up_nobody(tmp_path: Path) -> None:

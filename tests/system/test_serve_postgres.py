@@ -15,7 +15,7 @@ from deploy.demo.people import identified
 from deploy.demo.register import Register
 from gateway.client import Answer, GatewayClient
 from tests.behaviour.server import Server, running
-from tests.system.test_serve import PRIVATE, ROOT, served, settings
+from tests.system.test_serve import PRIVATE, ROOT, failed, served, settings
 
 DESK = "finance.taxpayer_desk"
 
@@ -70,3 +70,25 @@ async def test_two_gateways_share_a_server(server: Server, tmp_path: Path) -> No
     assert checked.endswith("entries of 2 writers, 0 faults\n")
     shown = await asyncio.to_thread(command, environments[0], "journal", "show", "--exchange", second.exchange)
     assert orjson.loads(shown)["step"] == "replayed"
+
+
+AFTER = (ROOT / "deploy/postgresql/after_migrate.sql").read_text("utf-8")
+
+
+async def test_a_start_without_its_rights_is_one_sentence(server: Server, tmp_path: Path) -> None:
+    """Whoever forgets the file that grants them reads which file; whatever else is denied is no traceback either."""
+    server.run("create role gateway_serve login", "postgres")
+    server.run("create database ungranted", "postgres")
+    async with ministries() as urls:
+        environment = {**settings(tmp_path, dict(urls)), "GATEWAY_DATABASE": server.url(name="ungranted")}
+        await asyncio.to_thread(command, environment, "migrate")
+        environment["GATEWAY_DATABASE"] = server.url(user="gateway_serve", name="ungranted")
+        for script, said in (
+            ("", "the role that serves lacks rights in the database: run deploy/postgresql/after_migrate.sql"),
+            (f"{AFTER}revoke insert on periods from gateway_serve", "The journal cannot be written: permission denied"),
+        ):
+            server.run(f"grant select, insert on all tables in schema public to gateway_serve; {script}", "ungranted")
+            code, words = await failed(environment)
+            assert code == 1
+            assert words.startswith(said)
+            assert len(words.strip().splitlines()) == 1

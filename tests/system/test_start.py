@@ -55,6 +55,13 @@ def test_bounds_in_words_are_those_that_hold() -> None:
             assert f"from {low} to {high}" in words(**{name: str(refused)})
 
 
+def test_a_misspelt_setting_is_guessed_at() -> None:
+    """What was probably meant comes first, then the list; what is like nothing gets the list alone."""
+    said = "is no setting of the gateway. Did you mean GATEWAY_TIME_ZONE? The settings are GATEWAY_INSTANCE, "
+    assert words(timezone="Asia/Bangkok").startswith(f"GATEWAY_TIMEZONE {said}")
+    assert words(zzz="x").startswith("GATEWAY_ZZZ is no setting of the gateway. The settings are GATEWAY_INSTANCE, ")
+
+
 def test_all_wrong_settings_are_told_at_once() -> None:
     """One line for each."""
     assert len(words(listen="x", log_level="x", nonsense="x").splitlines()) == 3

@@ -2,11 +2,14 @@
 
 import asyncio
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from urllib.parse import urlencode
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -25,11 +28,12 @@ from gateway.settings import Settings
 from tests.behaviour.server import Server, running
 from tests.fakes import idp
 from tests.fakes.parties import ISSUER, LOOK_UP, PARTIES, PERSON, TAX, USUAL, Terms, catalogue_of
-from tests.fakes.town import Reply, Town, opened
+from tests.fakes.town import Reply, Town, opened, until
 from tests.system.test_serve import PRIVATE, ROOT, served, settings
 
 WITHIN = 2.0
 """Seconds, of which the operators' guide speaks."""
+UNSURE, UNABLE = "journal.unavailable", "temporarily_unavailable"
 BY = ("--reason", "a stolen laptop", "--by", "dara")
 
 
@@ -128,7 +132,7 @@ async def test_a_file_that_a_gateway_serves(tmp_path: Path) -> None:
             assert await comes(node, client, "policy.suspended") < WITHIN
             assert "by dara: a stolen laptop" in await typed(node, "suspensions")
             again = await typed(node, "suspend", TAX, *BY, code=1)
-            assert again == f"{TAX} is suspended or revoked already: `gateway suspensions` says by whom.\n"
+            assert again == f"the system {TAX} is suspended or revoked already: `gateway suspensions` says by whom.\n"
             await typed(node, "lift", TAX, *BY)
             assert await comes(node, client, "answered") < WITHIN
     assert (await typed(node, "journal", "check")).endswith("entries of 2 writers, 0 faults\n")
@@ -174,6 +178,26 @@ def test_a_name_that_nobody_has(tmp_path: Path) -> None:
     assert "system finance.local_tx suspended since" in tried("suspensions")
 
 
+def test_a_name_that_may_mean_several(tmp_path: Path) -> None:
+    """It is not guessed, but asked which is meant; what is printed says what was suspended."""
+    environment = settings(tmp_path)
+
+    def tried(*words: str) -> str:
+        return CliRunner().invoke(app, words, env=environment, catch_exceptions=False).output
+
+    tried("migrate")
+    told = tried("suspend", "fin2026", "--anyway", *BY)
+    assert told == "fin2026 may mean several: say which with --kind agency or --kind agreement.\n"
+    assert '--kind system does not fit "fin2026"' in tried("suspend", "fin2026", "--kind", "system", "--anyway", *BY)
+    assert "no agency fin2026" in tried("suspend", "fin2026", "--kind", "agency", *BY)
+    assert tried("suspensions").startswith("operators suspended nothing")
+    told = tried("suspend", "fin2026", "--kind", "agreement", "--anyway", *BY)
+    assert told.startswith("the agreement fin2026 is suspended: within 2 seconds")
+    told = tried("lift", "fin2026", "--kind", "agreement", "--anyway", *BY)
+    assert told.startswith("the agreement fin2026 is no longer suspended by operators: within 2 seconds")
+    assert tried("suspend", "finance", *BY).startswith("the agency finance is suspended")
+
+
 async def ordered(town: Town, kind: str, **more: str) -> None:
     """An order about the tax office's system, which is in force when this returns."""
     fields = {"kind": "system", "name": TAX, "reason": "a stolen laptop", "who": "dara", **more}
@@ -212,16 +236,49 @@ async def test_a_revoked_system_uses_no_token_that_was_remembered(tmp_path: Path
         assert (await town.metrics())['gateway_suspensions{kind="system"}'] == 0
 
 
-async def test_a_database_that_cannot_be_asked_is_told(tmp_path: Path) -> None:
-    """After ten seconds the health check says degraded, and calls still go through the gateway."""
+def renamed(town: Town, old: str, new: str) -> None:
+    """As somebody does who may change the database."""
+    with closing(sqlite3.connect(town.database)) as connection:
+        connection.execute(f"alter table {old} rename to {new}")
+
+
+async def token_asked(town: Town) -> Reply:
+    now = time.time()
+    said = idp.assertion_claims(TAX, aud=ISSUER, jti=str(uuid4()), iat=now, exp=now + 60)
+    form = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": town.keys[TAX].sign(said),
+    }
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    return await town.ask("POST", "/oauth/token", kind, urlencode(form).encode())
+
+
+async def test_nothing_is_let_through_while_nobody_knows_what_is_suspended(tmp_path: Path) -> None:
+    """The journal works, the table is gone: after ten seconds neither exchanges nor tokens, until it is back."""
     async with opened(tmp_path) as town:
-        assert (await town.ask("GET", f"{town.at.operations}/health/ready")).body["status"] == "ready"
-        town.valve.failing = True
-        town.gateway.suspensions._read_at -= LATE
+        assert [(await asked(town)).status, (await token_asked(town)).status] == [200, 200]
+        renamed(town, "suspensions", "elsewhere")
+        await until(lambda: town.gateway.suspensions._failing)
+        assert (await asked(town)).status == 200
+        town.gateway.suspensions._sure_at -= LATE
+        refused, denied = await asked(town), await token_asked(town)
+        assert (refused.status, refused.body["code"], refused.headers["Retry-After"]) == (
+            503,
+            "journal.unavailable",
+            "2",
+        )
+        assert (denied.status, denied.body["error"], denied.headers["Retry-After"]) == (503, UNABLE, "2")
+        for told in (refused.body["detail"], denied.body["error_description"]):
+            assert told == "The gateway cannot read now who and what is suspended, so that nothing is let through."
+        assert len(town.office.seen) == 2
         ready = await town.ask("GET", f"{town.at.operations}/health/ready")
-        assert (ready.status, ready.body["status"]) == (200, "degraded")
+        assert (ready.status, ready.body["status"], ready.body["checks"]["journal"]) == (503, "unready", "ok")
         assert ready.body["checks"]["suspensions"].startswith("cannot be read")
-        town.valve.failing = False
+        assert (await town.metrics())["gateway_suspensions_late"] == 1
+        renamed(town, "elsewhere", "suspensions")
+        await until(lambda: not town.gateway.suspensions.late)
+        assert [(await asked(town)).status, (await token_asked(town)).status] == [200, 200]
 
 
 class Unreadable(SqliteDriver):

@@ -1,0 +1,114 @@
+"""Where endpoints are connected, beside the event loop; agencies' own code in threads of its own, for a bounded time.
+
+A thread cannot be ended. One that hangs is left behind, a few of each agency at most.
+"""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from gateway.core.model import AgencyId, Endpoint, ServiceId
+from gateway.protocols import http, python
+from gateway.protocols.protocol import Factory, Provider, Surroundings
+
+PROTOCOLS: Mapping[str, Factory] = {"http": http.connect, "python": python.connect}
+"""By the manifest's word. A new protocol is a module in ``protocols`` and a line here."""
+FOREIGN = frozenset({"python"})
+"""Those whose connecting runs an agency's code."""
+
+CONNECT_SECONDS = 10.0
+"""What an agency's code gets to be loaded."""
+MAX_LOADING = 4
+"""Agencies whose code is loaded at once."""
+MAX_HUNG = 8
+"""Attempts to load an agency's code that are left behind."""
+
+Key = tuple[AgencyId, ServiceId]
+Made = dict[Key, Provider | str]
+"""The provider behind each endpoint, or why there is none."""
+
+
+class Workshop:
+    """Makes providers."""
+
+    def __init__(self, protocols: Mapping[str, Factory] = PROTOCOLS, seconds: float = CONNECT_SECONDS) -> None:
+        self._protocols = protocols
+        self._seconds = seconds
+        self._places = asyncio.Semaphore(MAX_LOADING)
+        self._at_work: Counter[AgencyId] = Counter()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def made(self, wanted: Mapping[Key, Endpoint], around: Surroundings) -> Made:
+        """One for each endpoint."""
+        ours = {key: each for key, each in wanted.items() if each.protocol not in FOREIGN}
+        theirs: dict[AgencyId, dict[Key, Endpoint]] = {}
+        for key in wanted.keys() - ours.keys():
+            theirs.setdefault(key[0], {})[key] = wanted[key]
+        made = await asyncio.to_thread(self._each, ours, around) if ours else {}
+        loading = (self._loaded(agency, endpoints, around) for agency, endpoints in theirs.items())
+        for found in await asyncio.gather(*loading):
+            made |= found
+        return made
+
+    async def _loaded(self, agency: AgencyId, endpoints: Mapping[Key, Endpoint], around: Surroundings) -> Made:
+        """Those that run one agency's own code."""
+        file = f"adapters/{agency}/adapter.py"
+        async with self._places:
+            if self._at_work[agency] >= MAX_HUNG:
+                return dict.fromkeys(endpoints, f"{file} hung {MAX_HUNG} times: restart the gateway")
+            done = self._begun(agency, lambda: self._each(endpoints, around))
+            try:
+                return await asyncio.wait_for(done, self._seconds)
+            except TimeoutError:
+                return dict.fromkeys(endpoints, f"{file} was not loaded within {self._seconds:g} s")
+
+    def _begun(self, agency: AgencyId, work: Callable[[], Made]) -> "asyncio.Future[Made]":
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Made] = loop.create_future()
+
+        def told(made: Made | None, error: Exception | None) -> None:
+            self._at_work -= Counter([agency])
+            if done.done():
+                self._let_go(made or {})
+            elif made is not None:
+                done.set_result(made)
+            elif error is not None:
+                done.set_exception(error)
+
+        def run() -> None:
+            made, wrong = None, None
+            try:
+                made = work()
+            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+                wrong = error
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(told, made, wrong)
+
+        self._at_work[agency] += 1
+        threading.Thread(target=run, name=f"load {agency}", daemon=True).start()
+        return done
+
+    def _let_go(self, made: Made) -> None:
+        """Of what came too late."""
+        for provider in made.values():
+            if not isinstance(provider, str):
+                task = asyncio.get_running_loop().create_task(provider.close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+    def _each(self, endpoints: Mapping[Key, Endpoint], around: Surroundings) -> Made:
+        made: Made = {}
+        for key, endpoint in endpoints.items():
+            try:
+                made[key] = self._connected(endpoint, around)
+            except ValueError as error:
+                made[key] = str(error)
+        return made
+
+    def _connected(self, endpoint: Endpoint, around: Surroundings) -> Provider:
+        factory = self._protocols.get(endpoint.protocol)
+        if factory is None:
+            known = ", ".join(sorted(self._protocols))
+            raise ValueError(f"the protocol {endpoint.protocol!r} is not served; use one of {known}")
+        return factory(endpoint, around)
