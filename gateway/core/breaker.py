@@ -55,6 +55,10 @@ class Breaker:
     """When an open one lets a probe through."""
 
 
+SOUND = Breaker()
+"""The record of whoever has not failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """The answer to a caller."""
@@ -103,7 +107,7 @@ def settle(breaker: Breaker, outcome: Outcome, at: float, *, probe: bool, who: S
         case _Step.STAY:
             return breaker
         case _Step.CLOSE:
-            return Breaker() if breaker.failed else breaker
+            return SOUND if breaker.failed else breaker
         case _Step.RETRY:
             return Breaker(State.OPEN, breaker.failed, breaker.rest, at)
         case _Step.COUNT:

@@ -3,7 +3,7 @@
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
-from gateway.core.breaker import LONGEST_REST, Breaker, Outcome, State, ask, behind, settle_all, settle_own
+from gateway.core.breaker import LONGEST_REST, SOUND, Breaker, Outcome, State, ask, behind, settle_all, settle_own
 from gateway.core.limits import has_turn
 from gateway.core.model import Endpoint, SystemId
 from gateway.protocols.protocol import ProviderFault
@@ -30,7 +30,7 @@ class Turnstile:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._all = Breaker()
+        self._all = SOUND
         self._own: OrderedDict[SystemId, Breaker] = OrderedDict()
         """Of those whose calls failed."""
         self._holds: Counter[SystemId] = Counter()
@@ -52,7 +52,7 @@ class Turnstile:
         everyone = ask(self._all, at)
         if everyone.wait is not None:
             raise _not_now(f"The system of {provider} has failed repeatedly and is left alone for now.", everyone.wait)
-        own = ask(self._own.get(consumer, Breaker()), at)
+        own = ask(self._own.get(consumer, SOUND), at)
         if own.wait is not None:
             detail = f"The system of {provider} has failed repeatedly at calls of yours and gets none for now."
             raise _not_now(detail, own.wait)
@@ -73,7 +73,7 @@ class Turnstile:
         if ticket.probe and outcome is Outcome.FAILED:
             self._keep(consumer, behind(self._all))
         else:
-            own = self._own.get(consumer, Breaker())
+            own = self._own.get(consumer, SOUND)
             self._keep(consumer, settle_own(own, outcome, at, probe=ticket.own_probe))
 
     def _hold_places(self, consumer: SystemId, at: float) -> None:
@@ -88,8 +88,12 @@ class Turnstile:
             raise _not_now(detail, 1.0)
 
     def _keep(self, consumer: SystemId, own: Breaker) -> None:
+        if own is SOUND:  # nearly always: nothing to compare
+            if self._own:
+                self._own.pop(consumer, None)
+            return
         self._own.pop(consumer, None)
-        if own != Breaker():
+        if own != SOUND:
             self._own[consumer] = own
         if len(self._own) > MAX_OWN:
             self._own.popitem(last=False)
