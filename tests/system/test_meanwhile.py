@@ -67,8 +67,9 @@ async def test_a_process_that_drains_learns_of_suspensions(tmp_path: Path) -> No
         assert (await hand_over(town.database, order)).done
         async with asyncio.timeout(10):
             await until(lambda: town.gateway.catalogue.agencies["interior"].standing is Standing.SUSPENDED)  # type: ignore[index] # a name
-        assert await ended(streams) == "policy.suspended"
+        said = await ended(streams)
         await ending
+    assert said == "policy.suspended"
 
 
 async def test_a_write_that_is_broken_off_has_one_last_word(tmp_path: Path) -> None:
