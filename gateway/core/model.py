@@ -6,6 +6,7 @@ from datetime import date, datetime, tzinfo
 from enum import StrEnum
 from typing import NewType
 
+from gateway.core.life import Approval, Calendar, Life
 from gateway.core.minimise import Cut
 from gateway.core.shape import Shape
 
@@ -61,6 +62,8 @@ class Obligation(StrEnum):
 
     CASE = "case"
     USER = "user"
+    PERSON = "person"
+    """Somebody whom an issuer asserts (``Exchange-User-Assertion``): asked of whoever needs a second person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,11 @@ class Service:
     max_bytes: int
     standard: str | None
     request: Shape
+    """Of what is asked; of a document or an event itself."""
     response: Shape
+    """Nothing fits that of a document or an event: they are not answered."""
+    life: Life | None
+    """Of a document or an event; None of an exchange."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +175,66 @@ class Signatory:
     keys: tuple[Mapping[str, object], ...]
 
 
+MAILBOX = "mailbox"
+"""The protocol of a way by which an agency fetches what there is for it; all others hand over."""
+EVENT = "event"
+"""The protocol of an endpoint that publishes events: nobody calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How documents, events and receipts reach an agency: one entry of ``deliveries`` in its folder."""
+
+    agency: AgencyId
+    name: str
+    """The protocol's, unless the folder gives another one."""
+    protocol: str
+    """``mailbox``, ``webhook``, ``http`` or ``python``."""
+    services: tuple[str, ...]
+    """Services, or patterns such as ``permits.*``."""
+    receipts: bool
+    """Also takes the receipts of what the agency sent."""
+    unit: str | None
+    options: Mapping[str, object]
+    """What only the protocol understands."""
+    deadline: float
+    """Seconds that one hand-over may take."""
+    concurrency: int
+    """Hand-overs at once, for each process."""
+    max_waiting: int
+    """Documents that may wait for the agency on this way; more are refused to the sender."""
+    standing: Standing
+
+    @property
+    def pulled(self) -> bool:
+        """The agency fetches; nothing is handed over to it."""
+        return self.protocol == MAILBOX
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A system of the agency is told of another's events."""
+
+    service: ServiceId
+    publisher: AgencyId
+    system: SystemId
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mandate:
+    """Another agency may act for this one, for these services, until then; signed by this one."""
+
+    agency: AgencyId
+    """For whom."""
+    to: AgencyId
+    """Who acts."""
+    services: frozenset[ServiceId]
+    valid_from: date
+    valid_until: date
+    """Both inclusive, in the instance's time zone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Agency:
     """A member organisation."""
@@ -185,8 +252,28 @@ class Agency:
     signatories: Mapping[str, Signatory]
     systems: Mapping[SystemId, System]
     endpoints: Mapping[ServiceId, Endpoint]
+    """What can be permitted and suspended: exchanges that it answers, documents that it takes (one for each service
+    that ``deliveries`` name), events that it publishes."""
     issuers: tuple[Issuer, ...]
     standing: Standing
+    deliveries: tuple[Way, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()
+    mandates: tuple[Mandate, ...] = ()
+
+    def way(self, service: ServiceId, unit: str | None = None) -> Way | None:
+        """The first way that takes the service; with a unit, the first of that unit's, if it has one."""
+        ways = [each for each in self.deliveries if any(fits(service, pattern) for pattern in each.services)]
+        return next((each for each in ways if unit is not None and each.unit == unit), None) or next(iter(ways), None)
+
+    @property
+    def receipts(self) -> Way | None:
+        """The way by which receipts reach it; None: it asks for them."""
+        return next((each for each in self.deliveries if each.receipts), None)
+
+
+def fits(service: ServiceId, pattern: str) -> bool:
+    """Whether a service is meant by a pattern: itself, ``domain.*`` or ``*``."""
+    return pattern in (service, "*") or (pattern.endswith(".*") and service.startswith(pattern[:-1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +304,7 @@ class Grant:
     quota: int | None
     """Calls in a day of the instance's time zone, for each consumer, exactly."""
     require: frozenset[Obligation]
+    approval: Approval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +341,7 @@ class Catalogue:
     systems: Mapping[SystemId, System] = field(default_factory=dict)
     grants: Mapping[GrantKey, tuple[tuple[Agreement, Grant], ...]] = field(default_factory=dict)
     """By provider, service and consumer: what ``policy`` looks up."""
+    calendar: Calendar = field(default_factory=Calendar)
 
     def endpoint(self, provider: AgencyId, service: ServiceId) -> Endpoint | None:
         """The endpoint, or None."""

@@ -161,6 +161,67 @@ TABLE: Mapping[str, Kind] = {
         "Ask the provider's technical contact whether it did, quoting the first exchange; then use a new key.",
         Contact.TECHNICAL,
     ),
+    "document.unknown": Kind(
+        404,
+        "There is no such document for you",
+        "Check the id; a document shows to its sender and, once it has arrived, to its recipients.",
+    ),
+    "document.may_have_arrived": Kind(
+        409,
+        "The document can no longer be recalled",
+        "Ask the recipient to reject it: it has arrived, or may have.",
+        Contact.TECHNICAL,
+    ),
+    "document.ended": Kind(
+        409,
+        "The document's life has ended otherwise",
+        "Look at GET /v1/documents/{id}; what you said is kept in the journal as disputed, and the sender is told.",
+        Contact.TECHNICAL,
+    ),
+    "document.state": Kind(
+        409,
+        "The document does not stand so that this could be done",
+        "Look at GET /v1/documents/{id} for where it stands.",
+    ),
+    "document.lease": Kind(
+        409,
+        "The lease is not yours any more",
+        "Fetch the inbox again: another reader may have the document now.",
+    ),
+    "approval.same_person": Kind(
+        403,
+        "Who asks cannot approve",
+        "Have another person decide: requester and approver are compared as persons.",
+    ),
+    "approval.role": Kind(
+        403,
+        "Your post may not approve this",
+        "Have somebody decide whose assertion names the post that the agreement asks for.",
+    ),
+    "approval.decided": Kind(
+        409, "It has been decided already", "Look at GET /v1/documents/{id} for what was decided."
+    ),
+    "attachment.unknown": Kind(
+        404,
+        "There is no such attachment for you",
+        "Upload the file first; only an agency that uploaded or received a file may refer to it.",
+    ),
+    "attachment.digest": Kind(
+        422,
+        "The file is not the one that was announced",
+        "Send the file again with the Content-Digest of exactly its bytes.",
+    ),
+    "attachment.not_accepted": Kind(
+        422,
+        "The service does not take these attachments",
+        "Look at attachments of the service in GET /v1/catalogue for types, sizes and number.",
+    ),
+    "attachment.range": Kind(
+        416, "The file has no such range", "Ask for a range within the size that HEAD or the upload told you."
+    ),
+    "attachment.unavailable": Kind(
+        503, "Files cannot be stored or read now", "Retry after the time given.", Contact.OPERATOR, retry=True
+    ),
     "request.too_large": Kind(413, "The body is too large", "Send a body within the limit that the detail names."),
     "request.media_type": Kind(
         415, "The media type is not accepted", "Send application/json in UTF-8, not compressed."
@@ -203,6 +264,13 @@ TABLE: Mapping[str, Kind] = {
     ),
     "provider.unavailable": Kind(
         503, "The provider cannot be reached", "Retry after the time given.", Contact.TECHNICAL, retry=True
+    ),
+    "recipient.full": Kind(
+        503,
+        "Too much waits for the recipient",
+        "Retry after the time given, with the same Idempotency-Key: the recipient's system is down or slow.",
+        Contact.TECHNICAL,
+        retry=True,
     ),
     "provider.maintenance": Kind(
         503, "The provider is in maintenance", "Retry after the time given.", Contact.TECHNICAL, retry=True

@@ -71,7 +71,8 @@ _REFUSED = ("22", "23", "P0")
 
 _MAY_SERVE = (
     "select has_function_privilege('journal_month(text)', 'execute') and bool_and(has_table_privilege(name, 'update') "
-    "and has_table_privilege(name, 'delete')) from unnest(array['keys', 'quotas', 'assertions', 'suspensions']) as name"
+    "and has_table_privilege(name, 'delete')) from unnest(array['keys', 'quotas', 'assertions', 'suspensions', "
+    "'documents', 'lanes', 'gates', 'deliveries', 'steps', 'attachments', 'uses', 'subscriptions']) as name"
 )
 """What deploy/postgresql/after_migrate.sql grants."""
 _NO_RIGHTS = (

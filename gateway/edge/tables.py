@@ -6,13 +6,18 @@ against each other.
 
 import sqlalchemy as sa
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The last of ``migrations``: a database that lacks it is not served. A later one is, as they only ever add."""
 
 METADATA = sa.MetaData()
 
 _BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 """SQLite numbers rows in columns called integer only, which hold 64 bits."""
+
+_HELD = sa.text("state = 'held'")
+_WAITING = sa.text("opened > 0")
+_OPEN = sa.text("open")
+_OVERDUE = sa.text("overdue is not null")
 
 WRITERS = sa.Table(
     "writers",
@@ -91,6 +96,162 @@ SUSPENSIONS = sa.Table(
     sqlite_with_rowid=False,
 )
 """What operators suspended, and have not lifted yet."""
+
+DOCUMENTS = sa.Table(
+    "documents",
+    METADATA,
+    sa.Column("seq", _BIG, sa.Identity(always=True), primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("agency", sa.Text, nullable=False),
+    sa.Column("on_behalf", sa.Text),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("reference", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("case_tag", sa.LargeBinary),
+    sa.Column("catalogue", sa.Text, nullable=False),
+    sa.Column("submitted", sa.Double, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False),
+    sa.Column("recipient", sa.Text),
+    sa.Column("approver", sa.Text),
+    sa.Column("role", sa.Text),
+    sa.Column("requester", sa.LargeBinary),
+    sa.Column("head", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary),
+    sa.UniqueConstraint("sender", "reference"),
+    sa.Index("documents_agency", "agency", "seq"),
+    sa.Index("documents_held", "approver", "seq", sqlite_where=_HELD, postgresql_where=_HELD),
+    sqlite_autoincrement=True,
+)
+"""What was submitted, once, whoever it goes to; ``head`` and ``body`` are encrypted, ``body`` goes after its time.
+
+``state`` is ``held``, ``submitted`` (from then on each delivery has its own), ``declined``, ``recalled`` or
+``expired``. ``recipient``, ``approver`` (an agency), ``role`` (a post) and ``requester`` (a keyed hash of the person)
+are those of a document that waits, or waited, for a second person.
+"""
+
+LANES = sa.Table(
+    "lanes",
+    METADATA,
+    sa.Column("recipient", sa.Text, primary_key=True),
+    sa.Column("okey", sa.Text, primary_key=True),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("way", sa.Text, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("opened", _BIG, nullable=False),
+    sa.Column("due", sa.Double, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("lease", sa.Double, nullable=False),
+    sa.Index("lanes_waiting", "recipient", "way", "due", sqlite_where=_WAITING, postgresql_where=_WAITING),
+    sqlite_with_rowid=False,
+)
+"""What keeps its order: the unit of leasing. ``opened`` counts open deliveries; ``unit`` is "" where it has none."""
+
+GATES = sa.Table(
+    "gates",
+    METADATA,
+    sa.Column("recipient", sa.Text, primary_key=True),
+    sa.Column("way", sa.Text, primary_key=True),
+    sa.Column("not_before", sa.Double, nullable=False),
+    sa.Column("failures", _BIG, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""An agency's back-off on one way, where it does not answer; no row: it was never in trouble."""
+
+DELIVERIES = sa.Table(
+    "deliveries",
+    METADATA,
+    sa.Column("seq", _BIG, sa.Identity(always=True), primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("recipient", sa.Text, nullable=False),
+    sa.Column("okey", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("step", _BIG),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("subscriber", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("open", sa.Boolean, nullable=False),
+    sa.Column("touched", sa.Boolean, nullable=False),
+    sa.Column("attempts", _BIG, nullable=False),
+    sa.Column("requeued", _BIG, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False),
+    sa.Column("overdue", sa.Double),
+    sa.Column("changed", sa.Double, nullable=False),
+    sa.Index("deliveries_open", "recipient", "okey", "seq", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sa.Index("deliveries_expiry", "expires", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sa.Index("deliveries_overdue", "overdue", sqlite_where=_OVERDUE, postgresql_where=_OVERDUE),
+    sa.Index("deliveries_document", "document", "recipient"),
+    sa.Index("deliveries_recipient", "recipient", "seq"),
+    sqlite_autoincrement=True,
+)
+"""A document, an event or a receipt for one recipient. ``kind`` says which; ``step`` is a receipt's row of ``steps``.
+
+``subscriber`` is the system under whose agreement an event goes; ``overdue`` when ``register_within`` passes (null: it
+did, or never does).
+"""
+
+STEPS = sa.Table(
+    "steps",
+    METADATA,
+    sa.Column("seq", _BIG, sa.Identity(always=True), primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("recipient", sa.Text),
+    sa.Column("step", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("entry", sa.Text, nullable=False),
+    sa.Column("detail", sa.LargeBinary),
+    sa.Column("receipt", sa.LargeBinary),
+    sa.Index("steps_document", "document", "seq"),
+    sqlite_autoincrement=True,
+)
+"""What happened to a document, in order: states with their receipts, and what is none (``forwarded``, ``disputed``).
+
+``recipient`` is null where a step concerns all of them; ``detail`` is encrypted: number, reason, unit.
+"""
+
+ATTACHMENTS = sa.Table(
+    "attachments",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("agency", sa.Text, nullable=False),
+    sa.Column("object", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("size", _BIG, nullable=False),
+    sa.Column("media_type", sa.Text, nullable=False),
+    sa.Column("uploaded", sa.Double, nullable=False),
+    sa.Column("keep_until", sa.Double, nullable=False),
+    sa.Index("attachments_kept", "keep_until"),
+    sqlite_with_rowid=False,
+)
+"""Files that agencies uploaded; each agency has a row and an object of its own."""
+
+USES = sa.Table(
+    "uses",
+    METADATA,
+    sa.Column("attachment", sa.Text, primary_key=True),
+    sa.Column("document", sa.Text, primary_key=True),
+    sa.Index("uses_document", "document"),
+    sqlite_with_rowid=False,
+)
+"""Which documents refer to which files."""
+
+SUBSCRIPTIONS = sa.Table(
+    "subscriptions",
+    METADATA,
+    sa.Column("system", sa.Text, primary_key=True),
+    sa.Column("publisher", sa.Text, primary_key=True),
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What systems subscribed to by the API, beside what their folders say."""
 
 VERSION = sa.Table(
     "alembic_version",

@@ -1,0 +1,1 @@
+"""Documents and events: taken in once, handed over in order, every step written down and receipted."""
