@@ -2,14 +2,11 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +16,6 @@ from aiohttp import web
 from gateway import __version__
 from gateway.catalogue.files import Files, read
 from gateway.catalogue.lastgood import begun
-from gateway.catalogue.reading import Finding
 from gateway.catalogue.snapshot import Loader
 from gateway.core.limits import day_of
 from gateway.core.model import Catalogue
@@ -34,7 +30,7 @@ from gateway.edge.identity import Identity
 from gateway.edge.issuers import Jwks
 from gateway.edge.journal import Journal
 from gateway.edge.limits import Limits
-from gateway.edge.listener import Bounds, Listener, bound, inside, room, watching
+from gateway.edge.listener import Bounds, Listener, inside, watching
 from gateway.edge.operations import Health, Readiness
 from gateway.edge.outbound import HttpOutbound
 from gateway.edge.peer import Peers
@@ -49,6 +45,7 @@ from gateway.edge.telemetry import Meters
 from gateway.edge.tls import served
 from gateway.edge.upkeep import PeriodKeys, Upkeep, UsedAssertions
 from gateway.edge.writes import Writes
+from gateway.footing import Addresses, NotStarted, Sockets, keyring_of, listening, trust
 from gateway.protocols.protocol import Surroundings
 from gateway.settings import Settings
 
@@ -56,14 +53,6 @@ OPERATIONS_CONNECTIONS = 64
 BREAKER = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
 
 log = structlog.get_logger()
-
-
-class NotStarted(Exception):
-    """The gateway cannot start; the text says why and what to do."""
-
-    def __init__(self, reason: str, findings: tuple[Finding, ...] = ()) -> None:
-        super().__init__(reason)
-        self.findings = findings
 
 
 class Gateway:
@@ -111,7 +100,7 @@ class Gateway:
             self.tracer = _traced(stack, self.settings.instance, self.meters)
             await self._open_journal(stack)
             await _orders_taken(stack, self.settings, self.journal)
-            jwks = Jwks(tls=_trust(self.settings.ca_file), events=self.meters)
+            jwks = Jwks(tls=trust(self.settings.ca_file), events=self.meters)
             stack.push_async_callback(jwks.close)
             identity = Identity(self._keyring, self.settings.issuer, jwks)
             providers = await self._providers(stack)
@@ -271,22 +260,6 @@ class Gateway:
             meters.quota.labels(*whose).set(ratio)
 
 
-@dataclass(frozen=True, slots=True)
-class Sockets:
-    """What a gateway listens on; several processes may share the public one."""
-
-    public: socket.socket
-    operations: socket.socket
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where a running gateway listens."""
-
-    public: str
-    operations: str
-
-
 def compose(settings: Settings, environment: Mapping[str, str], last_good: Path | None = None) -> Gateway:
     """Everything that can be wrong is found here, before anything listens. Raises NotStarted.
 
@@ -296,7 +269,7 @@ def compose(settings: Settings, environment: Mapping[str, str], last_good: Path 
     present = read(settings.catalogue, settings.keys)
     loaded, files = begun(present, lambda files: loader.load(files, datetime.now(UTC)), last_good)
     declared = Declared(files, loader, last_good)
-    keyring, reasons = _keyring(settings)
+    keyring, reasons = keyring_of(settings)
     reasons += tracing.mistakes(environment)
     whole = loaded.catalogue is not None and keyring is not None and not reasons
     driver = None
@@ -313,29 +286,6 @@ def compose(settings: Settings, environment: Mapping[str, str], last_good: Path 
     raise NotStarted("\n".join(reasons))
 
 
-def _keyring(settings: Settings) -> tuple[keys.Keyring | None, list[str]]:
-    """The gateway's keys, and what is wrong with the files beside the catalogue's own."""
-    keyring, reasons = None, []
-    try:
-        keyring = keys.read(settings.keys, settings.instance)
-    except keys.BadKeys as error:
-        reasons.append(str(error))
-    connections, calls = settings.max_connections, settings.max_in_progress
-    for part in (lambda: _trust(settings.ca_file), lambda: served(settings), lambda: room(connections, calls)):
-        try:
-            part()
-        except (NotStarted, ValueError) as error:
-            reasons.append(str(error))
-    return keyring, reasons
-
-
-def spare_garbage_collection() -> None:
-    """For a process that serves: what lives as long as it is not looked through again, the rest less often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)  # a request leaves hundreds of objects, and few circles
-
-
 def _show(catalogue: Catalogue, meters: Meters) -> None:
     meters.catalogue.clear()
     meters.catalogue.labels(catalogue.digest[:16]).set(1)
@@ -344,28 +294,6 @@ def _show(catalogue: Catalogue, meters: Meters) -> None:
     for agency in catalogue.agencies.values():
         for endpoint in agency.endpoints.values():
             meters.deadline.labels(endpoint.provider, endpoint.service).set(endpoint.deadline)
-
-
-def listening(settings: Settings, public: socket.socket | None = None) -> "Sockets":
-    """Both sockets; ``public`` is one that the process was given. Raises NotStarted."""
-    return Sockets(public or _socket(settings.listen), _socket(settings.operations_listen))
-
-
-def _socket(address: str) -> socket.socket:
-    try:
-        return bound(address)
-    except OSError as error:
-        raise NotStarted(f"{address} cannot be listened on: {error.strerror}. Is another gateway running?") from error
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise NotStarted(f"GATEWAY_CA_FILE {ca_file} cannot be read as certificates in PEM") from error
-    return context
 
 
 async def _orders_taken(stack: contextlib.AsyncExitStack, settings: Settings, journal: Journal) -> None:

@@ -14,13 +14,14 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from gateway.app import OPERATIONS_CONNECTIONS, NotStarted, listening
+from gateway.app import OPERATIONS_CONNECTIONS
 from gateway.edge import notify, roster, signals
 from gateway.edge.listener import Listener, inside
 from gateway.edge.pool import Ended, Patience, Pool
 from gateway.edge.postgres import named
 from gateway.edge.roster import Roster
 from gateway.edge.tasks import cancelled
+from gateway.footing import NotStarted, listening
 from gateway.settings import POSTGRES, Settings
 
 MAX_WORKERS = 64

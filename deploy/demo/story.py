@@ -26,11 +26,12 @@ from deploy.demo.ministries import NOTE, ministries
 from deploy.demo.people import BY_SERIAL, body
 from deploy.demo.register import Register
 from deploy.demo.scenes import DARA, LOOK_UP, SCENES, Scene, Way
-from gateway.app import Addresses, Gateway, NotStarted, compose
+from gateway.app import Gateway, compose
 from gateway.catalogue.reading import render
 from gateway.client import Answer, GatewayClient, Pace, Refused
 from gateway.edge import archive, keys, store
 from gateway.edge.telemetry import configure_logging
+from gateway.footing import Addresses, NotStarted
 from gateway.settings import DEMO, Settings
 
 console = Console(width=110, highlight=False)

@@ -11,13 +11,14 @@ import typer
 import uvloop
 
 from gateway import workers as several
-from gateway.app import Gateway, NotStarted, compose, listening, spare_garbage_collection
+from gateway.app import Gateway, compose
 from gateway.catalogue.reading import render
 from gateway.commands.terminal import fail, read_settings
 from gateway.edge import lifeline, notify, signals
 from gateway.edge.pool import Ended
 from gateway.edge.tasks import cancelled
 from gateway.edge.telemetry import configure_logging
+from gateway.footing import NotStarted, listening, spare_garbage_collection
 from gateway.settings import Settings
 from gateway.workers import MAX_WORKERS
 

@@ -8,13 +8,13 @@ import pytest
 from tests.architecture.sources import Function, Module, modules, resolved
 
 LAYERS = (
-    *("gateway.core", "gateway.catalogue", "gateway.protocols", "gateway.edge", "gateway.app"),
-    *("gateway.workers", "gateway.commands", "gateway.__main__"),
+    *("gateway.core", "gateway.catalogue", "gateway.protocols", "gateway.edge", "gateway.footing"),
+    *("gateway.mailroom", "gateway.app", "gateway.workers", "gateway.commands", "gateway.__main__"),
 )
 OPEN = {
     "gateway": set(LAYERS) | {"gateway.client"},
     "gateway.adapter": {"gateway.protocols"},
-    "gateway.settings": {"gateway.app", "gateway.workers", "gateway.commands", "gateway.__main__"},
+    "gateway.settings": {"gateway.footing", "gateway.mailroom", "gateway.app", "gateway.workers", "gateway.commands", "gateway.__main__"},
     "gateway.client": set[str](),
 }
 """Who may import what stands beside the layers; ``gateway`` itself is the version."""

@@ -14,7 +14,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from gateway.app import Gateway, Sockets, spare_garbage_collection
+from gateway.app import Gateway
 from gateway.core.jwk import thumbprint
 from gateway.core.minimise import cut_of
 from gateway.core.model import (
@@ -44,6 +44,7 @@ from gateway.edge.listener import bound
 from gateway.edge.postgres import PostgresDriver
 from gateway.edge.store import SqliteDriver
 from gateway.edge.telemetry import configure_logging
+from gateway.footing import Sockets, spare_garbage_collection
 from gateway.settings import Settings
 
 CONSUMER = SystemId("finance.local_tax")

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway.app import Addresses, Gateway, compose
+from gateway.app import Gateway, compose
 from gateway.catalogue.files import Files, read
 from gateway.client import GatewayClient, Pace, Refused
+from gateway.footing import Addresses
 from gateway.settings import read as read_settings
 
 ROOT = Path(__file__).parents[2]

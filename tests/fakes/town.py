@@ -16,7 +16,7 @@ import asyncpg
 import orjson
 from aiohttp import web
 
-from gateway.app import Addresses, Gateway
+from gateway.app import Gateway
 from gateway.edge import archive
 from gateway.edge.exchange import Exchanges
 from gateway.edge.identity import Identity
@@ -25,6 +25,7 @@ from gateway.edge.postgres import PostgresDriver, dsn_of, named
 from gateway.edge.providers import Providers
 from gateway.edge.store import Driver, SqliteDriver, database_path
 from gateway.edge.upkeep import Upkeep
+from gateway.footing import Addresses
 from gateway.settings import Settings
 from tests.fakes import idp
 from tests.fakes.parties import (

@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.app import NotStarted, compose
+from gateway.app import compose
+from gateway.footing import NotStarted
 from gateway.settings import Settings
 from tests.fakes.certificates import AUTHORITY, calling
 from tests.fakes.town import opened, until

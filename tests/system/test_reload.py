@@ -19,10 +19,11 @@ import pytest
 from deploy.demo.ministries import ministries
 from deploy.demo.people import identified
 from deploy.demo.register import Register
-from gateway.app import Gateway, NotStarted, compose, listening
+from gateway.app import Gateway, compose
 from gateway.client import GatewayClient, Refused
 from gateway.edge import archive
 from gateway.edge.reload import Reload
+from gateway.footing import NotStarted, listening
 from gateway.settings import read as read_settings
 from tests.fakes.estate import DIRECTORY, Estate, asked, client, opened
 from tests.fakes.town import until

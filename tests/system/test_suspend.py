@@ -18,12 +18,13 @@ from typer.testing import CliRunner
 from deploy.demo.ministries import ministries
 from deploy.demo.people import identified
 from gateway.__main__ import app
-from gateway.app import Gateway, NotStarted, listening
+from gateway.app import Gateway
 from gateway.client import GatewayClient, Pace, Refused
 from gateway.core.model import Standing
 from gateway.edge.control import Order, hand_over
 from gateway.edge.store import Rows, SqliteDriver, StoreFailed
 from gateway.edge.suspensions import LATE
+from gateway.footing import NotStarted, listening
 from gateway.settings import Settings
 from tests.behaviour.server import Server, running
 from tests.fakes import idp
