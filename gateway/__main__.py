@@ -1,4 +1,4 @@
-"""The commands: serve, check, explain, migrate, suspend, lift, suspensions, agreement, journal, keys, demo."""
+"""The commands: serve, check, explain, migrate, suspend, agreement, mandate, documents, journal, keys, demo, others."""
 
 import runpy
 import sys
@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.commands import agreement, journal, keys
+from gateway.commands import agreement, documents, journal, keys, mandate
 from gateway.commands.check import check
 from gateway.commands.explain import explain
 from gateway.commands.migrate import migrate
+from gateway.commands.send import send
 from gateway.commands.serve import serve, worker
 from gateway.commands.suspend import lift, listing, suspend
 from gateway.commands.terminal import fail
@@ -30,10 +31,13 @@ app.command(hidden=True)(worker)
 app.command()(check)
 app.command()(explain)
 app.command()(migrate)
+app.command()(send)
 app.command()(suspend)
 app.command()(lift)
 app.command("suspensions")(listing)
 app.add_typer(agreement.app, name="agreement")
+app.add_typer(mandate.app, name="mandate")
+app.add_typer(documents.app, name="documents")
 app.add_typer(journal.app, name="journal")
 app.add_typer(keys.app, name="keys")
 

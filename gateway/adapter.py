@@ -15,7 +15,7 @@ The class stands in ``adapters/<agency>/adapter.py``; ``agency.yaml`` names it w
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Adapter", "Broken", "Document", "NotFound", "Request", "TryLater"]
+__all__ = ["Adapter", "Attachment", "Broken", "Document", "NotFound", "Request", "TryLater"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,48 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """One official document, handed over."""
+class Attachment:
+    """A file that belongs to a document; it is fetched from the gateway, ``GET /v1/attachments/{id}``."""
 
     id: str
-    """Look at it: the same id is the same document."""
+    digest: str
+    """``sha-256=:…:``, as in the header Content-Digest (RFC 9530)."""
+    size: int
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One official document, event or receipt, handed over."""
+
+    id: str
+    """Look at it: the same id is the same document, however often it comes."""
+    kind: str
+    """``document``, ``event`` or ``receipt``: what became of a document that your agency sent."""
     service: str
     sender: str
+    """The system that sent it, as ``agency.system``."""
+    on_behalf: str | None
+    """The agency for which the sender acts."""
+    reference: str
+    """The sender's own."""
+    purpose: str | None
+    case: str | None
+    submitted: str
+    """When the gateway took it in, with its offset (RFC 3339)."""
+    unit: str | None
+    """Of your agency, where the delivery names one."""
+    attachments: tuple[Attachment, ...]
     body: Any
+    """Parsed; of a receipt its claims."""
+    raw: bytes
+    """The same as it was received from its sender; of a receipt the signed bytes."""
+    redelivered: bool
+    """It may have been handed over before."""
+    late: int
+    """How often an operator took it up again: then it may come after younger ones."""
+    seconds: float
+    """How long the gateway waits."""
 
 
 class NotFound(Exception):
@@ -74,8 +108,8 @@ class Adapter:
         """The answer to an exchange, as JSON values. Raises NotFound, TryLater or Broken."""
         raise NotImplementedError(f"{type(self).__name__} answers no exchange ({request.service})")
 
-    async def take(self, document: Document) -> None:
-        """Take a document over for good. Raises TryLater or Broken."""
+    async def take(self, document: Document) -> str | None:
+        """Take a document over for good; its register number, if it has one already. Raises TryLater or Broken."""
         raise NotImplementedError(f"{type(self).__name__} takes no document ({document.service})")
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from gateway.core.model import Catalogue
 from gateway.core.refusal import Refusal
 from gateway.core.standing import overlay
 from gateway.edge import api, keys, oauth, operations, tracing
-from gateway.edge.control import carry_out, taking
+from gateway.edge.control import Orders, carry_out, taking
 from gateway.edge.database import give_back, opened, warn_of_owner
+from gateway.edge.documents.takers import Takers
 from gateway.edge.evidence import administered
 from gateway.edge.exchange import Exchanges, Parts
 from gateway.edge.identity import Identity
@@ -39,6 +40,7 @@ from gateway.edge.providers import NotConnected, Providers
 from gateway.edge.reload import Declared, Places, Reload, Use, begin
 from gateway.edge.store import Driver, StoreFailed, database_path
 from gateway.edge.suspensions import Suspensions, orders
+from gateway.edge.systems import Systems
 from gateway.edge.tally import Tally
 from gateway.edge.tasks import cancelled
 from gateway.edge.telemetry import Meters
@@ -46,6 +48,7 @@ from gateway.edge.tls import served
 from gateway.edge.upkeep import PeriodKeys, Upkeep, UsedAssertions
 from gateway.edge.writes import Writes
 from gateway.footing import Addresses, NotStarted, Sockets, keyring_of, listening, trust
+from gateway.mailroom import Around, Mailroom
 from gateway.protocols.protocol import Surroundings
 from gateway.settings import Settings
 
@@ -78,6 +81,18 @@ class Gateway:
         self.peers = Peers(settings.trusted_proxies)
         self.tracer: tracing.Tracer = tracing.PassingOn()
         self.tls = served(settings, lambda at: self.meters.certificate.labels("public").set(at))
+        self.mailroom = Mailroom(
+            driver,
+            Around(
+                settings=settings,
+                keyring=keyring,
+                meters=self.meters,
+                journal=self.journal,
+                limits=self.limits,
+                catalogue=lambda: self._catalogue,
+                in_force=lambda: self.suspensions.sure(self._catalogue),
+            ),
+        )
         self._keyring = keyring
         self._driver = driver
         self._draining = False
@@ -99,12 +114,14 @@ class Gateway:
             sockets = sockets or listening(self.settings)
             self.tracer = _traced(stack, self.settings.instance, self.meters)
             await self._open_journal(stack)
-            await _orders_taken(stack, self.settings, self.journal)
+            await self.mailroom.open(stack)
+            await _orders_taken(stack, self.settings, self.journal, self.mailroom.orders())
             jwks = Jwks(tls=trust(self.settings.ca_file), events=self.meters)
             stack.push_async_callback(jwks.close)
             identity = Identity(self._keyring, self.settings.issuer, jwks)
-            providers = await self._providers(stack)
-            self._follow(stack, providers, jwks)
+            systems = await self._systems(stack)
+            providers = systems.providers
+            self._follow(stack, systems, jwks)
             exchanges = self._exchanges(identity, providers)
             upkeep = Upkeep(self.journal, self.periods, self.limits, self.meters)
             stack.push_async_callback(_last_minute, upkeep, exchanges.tally, self._catalogue)
@@ -116,7 +133,10 @@ class Gateway:
             ):
                 stack.push_async_callback(cancelled, asyncio.create_task(going))
             aside = await self._aside(stack, sockets.operations, providers, exchanges)
-            public = await self._public(stack, sockets.public, exchanges, identity)
+            documents = tuple(self.mailroom.routes(exchanges.front))
+            await self.mailroom.start(stack, systems.takers)
+            public = await self._public(stack, sockets.public, exchanges, (identity, documents))
+            stack.callback(self.mailroom.wake_all)
             stack.callback(setattr, self, "_draining", True)  # closing the listener then gives what runs its time
             _show(self._catalogue, self.meters)
             log.info("started", public=public, operations=aside, catalogue=self._catalogue.digest[:16])
@@ -146,14 +166,13 @@ class Gateway:
         """From now on calls are decided by the catalogue with what operators suspended."""
         self._catalogue = overlay(self._loaded, self.suspensions.known)
 
-    def _follow(self, stack: contextlib.AsyncExitStack, providers: Providers, jwks: Jwks) -> None:
+    def _follow(self, stack: contextlib.AsyncExitStack, systems: Systems, jwks: Jwks) -> None:
         """What changes in the folders is taken into use, at once on SIGHUP, until the context ends."""
         if self._declared is None:
             return
 
         async def adopt(catalogue: Catalogue, files: Files) -> None:
-            connected = await providers.connect(catalogue, files)
-            providers.adopt(connected)
+            systems.adopt(await systems.connect(catalogue, files))
             self._loaded = catalogue
             self._lay_over()
             jwks.follow(catalogue)
@@ -162,25 +181,28 @@ class Gateway:
         chosen = self.settings
         certificate = (chosen.tls_certificate, chosen.tls_key, chosen.tls_client_ca)
         places = Places(chosen.catalogue, chosen.keys, tuple(path for path in certificate if path is not None))
-        use = Use(lambda: self._loaded, adopt, providers.lacking, self.tls.renew if self.tls else None)
+        use = Use(lambda: self._loaded, adopt, systems.lacking, self.tls.renew if self.tls else None)
         self.reload = Reload(use, self._declared, places, self.journal, self.meters)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload.ask)
         stack.push_async_callback(cancelled, asyncio.create_task(self.reload.go_on()))
 
-    async def _providers(self, stack: contextlib.AsyncExitStack) -> Providers:
+    async def _systems(self, stack: contextlib.AsyncExitStack) -> Systems:
         outbound = await stack.enter_async_context(HttpOutbound())
-        providers = Providers(Surroundings(outbound, self.settings.run_adapters), time.monotonic)
-        stack.push_async_callback(providers.close)
+        sign = tuple(key.key for key in self._keyring.webhooks)
+        around = Surroundings(outbound, self.settings.run_adapters, webhook_keys=sign)
+        systems = Systems(Providers(around, time.monotonic), Takers(around))
+        stack.push_async_callback(systems.providers.close)
+        stack.push_async_callback(systems.takers.close)
         try:
-            start = await begin(providers, self._loaded, self._declared)
+            start = await begin(systems, self._loaded, self._declared)
         except NotConnected as error:
             raise NotStarted(str(error)) from error
-        providers.adopt(start.connected)
+        systems.adopt(start.connected)
         if start.kept:
             was, self._loaded, self._declared = self._loaded.digest, start.connected.catalogue, start.declared
             self._lay_over()
             await self.journal.append(administered(self._loaded, "reload", was=was, kept=start.kept))
-        return providers
+        return systems
 
     def _exchanges(self, identity: Identity, providers: Providers) -> Exchanges:
         parts = Parts(
@@ -203,9 +225,15 @@ class Gateway:
         return Exchanges(parts, Writes(parts))
 
     async def _public(
-        self, stack: contextlib.AsyncExitStack, on: socket.socket, exchanges: Exchanges, identity: Identity
+        self,
+        stack: contextlib.AsyncExitStack,
+        on: socket.socket,
+        exchanges: Exchanges,
+        more: tuple[Identity, Iterable[web.RouteDef]],
     ) -> str:
         app = web.Application()
+        identity, documents = more
+        app.add_routes(documents)
         around = oauth.Surroundings(
             catalogue=lambda: self.suspensions.sure(self._catalogue),
             clock=time.time,
@@ -293,14 +321,15 @@ def _show(catalogue: Catalogue, meters: Meters) -> None:
     meters.deadline.clear()
     for agency in catalogue.agencies.values():
         for endpoint in agency.endpoints.values():
-            meters.deadline.labels(endpoint.provider, endpoint.service).set(endpoint.deadline)
+            if endpoint.deadline:  # documents and events have none here: nobody waits for their answer
+                meters.deadline.labels(endpoint.provider, endpoint.service).set(endpoint.deadline)
 
 
-async def _orders_taken(stack: contextlib.AsyncExitStack, settings: Settings, journal: Journal) -> None:
+async def _orders_taken(stack: contextlib.AsyncExitStack, settings: Settings, journal: Journal, more: Orders) -> None:
     """On SQLite nobody else can write, so that this process does what operators order."""
     if named(settings.database):
         return
-    known = orders(settings.instance)
+    known = {**orders(settings.instance), **more}
     place = database_path(settings.database)
     try:
         await stack.enter_async_context(taking(place, lambda order: carry_out(order, known, journal)))

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.catalogue.reading import Finding
+from gateway.core.model import Catalogue
 from gateway.edge import keys
+from gateway.edge.documents.vault import Vault, place_of
 from gateway.edge.listener import bound, room
+from gateway.edge.postgres import named
+from gateway.edge.store import database_path
 from gateway.edge.tls import served
 from gateway.settings import Settings
 
@@ -51,6 +55,25 @@ def keyring_of(settings: Settings) -> tuple[keys.Keyring | None, list[str]]:
         except (NotStarted, ValueError) as error:
             reasons.append(str(error))
     return keyring, reasons
+
+
+def vault_of(settings: Settings, catalogue: Catalogue) -> Vault | None:
+    """Where files are kept; None where nothing says so, and no service takes any. Raises NotStarted."""
+    where = settings.attachments
+    if where is None and not named(settings.database):
+        where = str(database_path(settings.database).absolute().parent / "attachments")
+    if where is None:
+        taking = [each.id for each in catalogue.services.values() if each.life and each.life.attachments]
+        if taking:
+            raise NotStarted(
+                f"GATEWAY_ATTACHMENTS is not set, and {min(taking)} takes attachments: name the place for files that "
+                "all nodes share, a folder or s3://bucket/prefix?region=…&endpoint=https://…."
+            )
+        return None
+    try:
+        return Vault(place_of(where, keys.bucket_key(settings.keys, settings.instance)))
+    except (ValueError, keys.BadKeys) as error:
+        raise NotStarted(f"GATEWAY_ATTACHMENTS: {error}") from error
 
 
 def listening(settings: Settings, public: socket.socket | None = None) -> Sockets:

@@ -100,6 +100,10 @@ class Settings(BaseModel):
         default="sqlite:///gateway.sqlite3",
         description="Where state and journal are kept: sqlite:///file, or postgresql+asyncpg://….",
     )
+    attachments: str | None = Field(
+        default=None,
+        description="Where files are kept: a folder, or s3://bucket/prefix?region=…&endpoint=https://….",
+    )
     listen: Address = Field(
         default="127.0.0.1:8080", description="Address and port for the systems that exchange records."
     )
@@ -130,7 +134,7 @@ class Settings(BaseModel):
         default="INFO", description="The least that is logged."
     )
 
-    @field_validator(*_PATHS, mode="before")
+    @field_validator("attachments", *_PATHS, mode="before")
     @classmethod
     def _named(cls, path: object) -> object:
         if path == "":  # Path("") would be the present folder

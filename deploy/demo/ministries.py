@@ -28,6 +28,7 @@ from aiohttp import web
 
 from deploy.demo.people import identified, identifier
 from deploy.demo.register import Outcome, Register
+from deploy.demo.townhalls import TownHalls
 
 SLOW = identifier(99990001)
 NONSENSE = identifier(99990002)
@@ -61,18 +62,23 @@ _OFFICES: tuple[dict[str, Any], ...] = (
 
 
 @asynccontextmanager
-async def ministries(register: Register | None = None) -> AsyncIterator[Mapping[str, str]]:
+async def ministries(
+    register: Register | None = None, halls: TownHalls | None = None
+) -> AsyncIterator[Mapping[str, str]]:
     """Start them, and yield their addresses under the names that the adapters' manifests use.
 
-    Pass a Register to read afterwards what arrived there. At LAMPANG_URL nothing listens.
+    Pass a Register and TownHalls to read afterwards what arrived there. At LAMPANG_URL nothing listens.
     """
+    halls = halls or TownHalls()
     async with AsyncExitStack() as stack:
         interior = await stack.enter_async_context(_served(interior_app(register)))
-        saensuk = await stack.enter_async_context(_served(saensuk_app()))
+        towns = await stack.enter_async_context(halls.serving())
+        saensuk = await stack.enter_async_context(_served(saensuk_app(halls)))
         # Bound and never listening: connections are refused, and no other program can take the port meanwhile.
         closed = stack.enter_context(socket.socket())
         closed.bind(("127.0.0.1", 0))
         yield {
+            **towns,
             "INTERIOR_URL": interior,
             "SAENSUK_URL": saensuk,
             "LAMPANG_URL": f"http://127.0.0.1:{closed.getsockname()[1]}",
@@ -106,6 +112,7 @@ class _Interior:
         app.router.add_post("/persons/lookup", self.look_up)
         app.router.add_post("/persons/reach", self.reach)
         app.router.add_post("/registers/{scheme}/address-changes", self.change_address)
+        app.router.add_post("/corrections", self.correct)
         return app
 
     async def look_up(self, request: web.Request) -> web.StreamResponse:
@@ -128,6 +135,11 @@ class _Interior:
         return _answer(
             self.register.change_address(key, asked["person_no"], asked["expected_version"], asked["new_address"])
         )
+
+    async def correct(self, request: web.Request) -> web.StreamResponse:
+        """A correction that was approved; the gateway's id is the key, so that a repeated one has one effect."""
+        asked = await self._admitted(request, "correct")
+        return _answer(self.register.correct(request.headers.get("Idempotency-Key"), asked))
 
     async def _admitted(self, request: web.Request, what: str) -> Any:
         self.register.calls[what] += 1
@@ -160,9 +172,10 @@ def _answer(outcome: Outcome) -> web.Response:
     return web.json_response(outcome.body, status=outcome.status)
 
 
-def saensuk_app() -> web.Application:
-    """The municipality's public web service: GET, and no body."""
+def saensuk_app(halls: TownHalls) -> web.Application:
+    """The municipality's public web service, which takes GET and no body, and its receiver of webhooks."""
     app = web.Application()
+    app.router.add_post("/hook", halls.receivers["saensuk"].hook)
     app.router.add_get("/subdivisions/{subdivision}/offices", _offices)
     return app
 

@@ -7,47 +7,37 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import aiohttp
-import jwt
-import orjson
 import uvloop
-from rich.console import Console
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
-from deploy.demo.ministries import NOTE, ministries
+from deploy.demo.alarms import alarm
+from deploy.demo.corrections import corrections
+from deploy.demo.desk import Desks
+from deploy.demo.mail import letter, permit
+from deploy.demo.ministries import ministries
 from deploy.demo.people import BY_SERIAL, body
+from deploy.demo.playing import Story, console
 from deploy.demo.register import Register
-from deploy.demo.scenes import DARA, LOOK_UP, SCENES, Scene, Way
+from deploy.demo.scenes import DARA, SCENES
+from deploy.demo.telling import Teller
+from deploy.demo.townhalls import TownHalls
 from gateway.app import Gateway, compose
 from gateway.catalogue.reading import render
-from gateway.client import Answer, GatewayClient, Pace, Refused
-from gateway.edge import archive, keys, store
+from gateway.edge import archive, store
 from gateway.edge.telemetry import configure_logging
 from gateway.footing import Addresses, NotStarted
 from gateway.settings import DEMO, Settings
 
-console = Console(width=110, highlight=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a scene."""
-
-    status: int
-    code: str | None
-    body: Mapping[str, Any]
-    exchange: str
-    entry: str | None
-    replayed: bool = False
-    retry_after: float | None = None
+CLERKS = ("interior.civil_registry", "interior.correspondence", "justice.correspondence", "public_works.permit_office")
+"""Systems that fetch and decide; the others stand in the calls."""
+STATES = ("held", "submitted", "arrived", "retrieved", "registered", "rejected")
+"""What becomes of documents in the story."""
 
 
 def play(*, root: Path, data: Path, port: int, ops_port: int, once: bool) -> int:
@@ -58,23 +48,29 @@ def play(*, root: Path, data: Path, port: int, ops_port: int, once: bool) -> int
 
 async def _played(root: Path, data: Path, ports: tuple[int, int], *, once: bool) -> int:
     begun = time.monotonic()
-    register = Register()
+    register, halls = Register(), TownHalls(f"http://127.0.0.1:{ports[0]}")
     async with AsyncExitStack() as stack:
-        urls = await stack.enter_async_context(ministries(register))
+        urls = await stack.enter_async_context(ministries(register, halls))
         try:
             gateway = _composed(root, data, ports, urls)
             addresses = await stack.enter_async_context(gateway.running())
         except NotStarted as error:
             console.print(f"[red]The gateway cannot start:[/] {error}\n{render(error.findings)}")
             return 1
-        story = Story(root, addresses, stack)
+        desks = Desks(addresses.public, root / "deploy" / "demo" / "keys" / "private", stack)
+        story, tell = Story(desks), Teller(console, desks)
         _introduce(gateway)
         failed = [scene.title for scene in SCENES if not await story.show(scene)]
         failed += _held_once(register)
+        for chapter in (permit, letter, alarm):
+            await chapter(tell, halls)
+        await corrections(tell, register)
+        failed += tell.failed
         database = data / "gateway.sqlite3"
         failed += await asyncio.to_thread(_show_journal, database, story.exchanges)
-        (data / "demo.json").write_text(json.dumps(story.driver(), indent=1, ensure_ascii=False), encoding="utf-8")
-        _conclude(failed, time.monotonic() - begun)
+        told = _driver(addresses, desks, [*story.calls(), *tell.played])
+        (data / "demo.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+        _conclude(failed, len(SCENES) + tell.steps, time.monotonic() - begun)
         if not once and not failed:
             await _stay(addresses, data)
     return 1 if failed else 0
@@ -115,6 +111,7 @@ def _composed(root: Path, data: Path, ports: tuple[int, int], urls: Mapping[str,
         catalogue=root,
         keys=root / "deploy" / "demo" / "keys",
         database=f"sqlite:///{(data / 'gateway.sqlite3').resolve()}",
+        attachments=str((data / "attachments").resolve()),
         listen=f"127.0.0.1:{ports[0]}",
         operations_listen=f"127.0.0.1:{ports[1]}",
         run_adapters=True,
@@ -123,179 +120,6 @@ def _composed(root: Path, data: Path, ports: tuple[int, int], urls: Mapping[str,
         shutdown_seconds=1,
     )
     return compose(chosen, urls)
-
-
-class Story:
-    """Plays scenes and remembers what a tool needs to play them again."""
-
-    def __init__(self, root: Path, addresses: Addresses, stack: AsyncExitStack) -> None:
-        self._private = root / "deploy" / "demo" / "keys" / "private"
-        self._addresses = addresses
-        self._stack = stack
-        self._clients: dict[str, GatewayClient] = {}
-        self.exchanges: dict[str, str] = {}
-        """The title of each exchange by its id."""
-
-    async def show(self, scene: Scene) -> bool:
-        """Play one scene and print it; whether all of it held."""
-        outcome = await self._call(scene)
-        self.exchanges[outcome.exchange] = scene.title
-        wrong = _wrong(scene, outcome)
-        _print(scene, outcome, wrong)
-        return not wrong
-
-    async def _call(self, scene: Scene) -> Outcome:
-        if scene.way is not Way.CLIENT:
-            return await self._call_bare(scene)
-        client = await self._client(scene.client)
-        try:
-            answer = await client.exchange(
-                scene.agency,
-                scene.service,
-                scene.body,
-                purpose=scene.purpose,
-                case=scene.case,
-                user=scene.user,
-                idempotency_key=scene.key,
-                scope=scene.scope,
-            )
-        except Refused as refused:
-            problem = {
-                "detail": refused.detail,
-                "errors": [{"pointer": fault.pointer, "detail": fault.detail} for fault in refused.errors],
-            }
-            return Outcome(
-                refused.status, refused.code, problem, refused.exchange or "", None, retry_after=refused.retry_after
-            )
-        return _answered(answer)
-
-    async def _client(self, system: str) -> GatewayClient:
-        if system not in self._clients:
-            client = GatewayClient(
-                self._addresses.public, client_id=system, key=self._key(system), pace=Pace(attempts=1)
-            )
-            self._clients[system] = await self._stack.enter_async_context(client)
-        return self._clients[system]
-
-    def _key(self, system: str) -> dict[str, Any]:
-        key: dict[str, Any] = orjson.loads((self._private / f"{system}.jwk.json").read_bytes())
-        return key
-
-    async def _call_bare(self, scene: Scene) -> Outcome:
-        token = (
-            self._forged(scene.client) if scene.way is Way.FORGED else await (await self._client(scene.client)).token()
-        )
-        headers = {"Authorization": f"Bearer {token}", **_headers(scene)}
-        url = f"{self._addresses.public}/v1/exchange/{scene.agency}/{scene.service}"
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(url, json=dict(scene.body), headers=headers) as reply,
-        ):
-            problem = orjson.loads(await reply.read())
-            entry = reply.headers.get("Exchange-Entry")
-            return Outcome(reply.status, problem.get("code"), problem, reply.headers["Exchange-Id"], entry)
-
-    def _forged(self, system: str) -> str:
-        key = jwt.PyJWK(keys.new_signing_key(DEMO))
-        now = int(time.time())
-        claims = {
-            "iss": self._addresses.public,
-            "aud": DEMO,
-            "sub": system,
-            "client_id": system,
-            "scope": "population:read",
-            "jti": str(uuid4()),
-            "iat": now,
-            "exp": now + 600,
-        }
-        return jwt.encode(claims, key.key, "ES256", {"typ": "at+jwt", "kid": key.key_id})
-
-    def driver(self) -> dict[str, Any]:
-        """``demo.json``: everything that another tool needs to make the same calls."""
-        systems = sorted({scene.client for scene in SCENES})
-        return {
-            "gateway": self._addresses.public,
-            "operations": self._addresses.operations,
-            "clients": {system: {"client_id": system, "key": self._key(system)} for system in systems},
-            "calls": [
-                {
-                    "client": scene.client,
-                    "agency": scene.agency,
-                    "service": scene.service,
-                    "scope": scene.scope,
-                    "headers": _headers(scene),
-                    "body": scene.body,
-                    "status": scene.status,
-                    "code": scene.code,
-                }
-                for scene in SCENES
-                if scene.way is not Way.FORGED
-            ],
-        }
-
-
-def _answered(answer: Answer) -> Outcome:
-    return Outcome(200, None, answer.body, answer.exchange, answer.entry, answer.replayed)
-
-
-def _headers(scene: Scene) -> dict[str, str]:
-    given = {
-        "Exchange-Purpose": scene.purpose,
-        "Exchange-Case": scene.case,
-        "Exchange-User": scene.user,
-        "Idempotency-Key": f'"{scene.key}"' if scene.key else None,
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _wrong(scene: Scene, outcome: Outcome) -> list[str]:
-    """What differs from what the scene promises."""
-    wrong = []
-    if (outcome.status, outcome.code) != (scene.status, scene.code):
-        wrong.append(f"expected {scene.status} {scene.code or ''}, got {outcome.status} {outcome.code or ''}")
-    if scene.fields is not None and set(outcome.body) != set(scene.fields):
-        wrong.append(f"expected the members {', '.join(scene.fields)}, got {', '.join(outcome.body)}")
-    if outcome.replayed != scene.replayed:
-        wrong.append("expected a stored answer" if scene.replayed else "did not expect a stored answer")
-    found = [fault["pointer"] for fault in outcome.body.get("errors", ())]
-    if sorted(found) != sorted(scene.pointers):
-        wrong.append(f"expected faults at {scene.pointers}, got {found}")
-    if NOTE in json.dumps(outcome.body):
-        wrong.append("the provider's internal note left the gateway")
-    return wrong
-
-
-def _print(scene: Scene, outcome: Outcome, wrong: list[str]) -> None:
-    if scene.chapter:
-        console.print()
-        console.rule(f"[bold]{scene.chapter}")
-    mark = "[red]NOT AS EXPECTED[/]" if wrong else "[green]as expected[/]"
-    console.print(f"\n[bold]{scene.title}[/]  {mark}")
-    console.print(f"  {scene.client} asks {scene.agency} for {scene.service}, purpose {scene.purpose}", style="dim")
-    if scene.status == 200:
-        _print_answer(scene, outcome)
-    else:
-        later = f" Retry after {outcome.retry_after:g} s." if outcome.retry_after else ""
-        console.print(f"  [yellow]{outcome.status} {outcome.code}[/] {outcome.body.get('detail', '')}{later}")
-        for fault in outcome.body.get("errors", ()):
-            console.print(f"      at {fault['pointer'] or 'the top'}: {fault['detail']}")
-    console.print(Padding(Text(scene.why, style="italic"), (0, 0, 0, 2)))
-    for each in wrong:
-        console.print(f"  [red]{each}[/]")
-
-
-def _print_answer(scene: Scene, outcome: Outcome) -> None:
-    again = " the stored answer of the first call" if outcome.replayed else ""
-    console.print(f"  [green]200[/]{again}")
-    members = Table.grid(padding=(0, 2))
-    for name, value in outcome.body.items():
-        members.add_row(name, json.dumps(value, ensure_ascii=False))
-    console.print(Padding(members, (0, 0, 0, 6)))
-    if scene.service == LOOK_UP:
-        number = scene.body["identifier"]["value"]
-        held = next(body(person) for person in BY_SERIAL.values() if person.identifier == number)
-        kept_back = ", ".join(name for name in held if name not in outcome.body)
-        console.print(f"      [dim]withheld: {kept_back}[/]")
 
 
 def _introduce(gateway: Gateway) -> None:
@@ -325,19 +149,9 @@ def _show_journal(database: Path, exchanges: Mapping[str, str]) -> list[str]:
     """The entries of all that passed identity, as an auditor finds them."""
     console.print()
     console.rule("[bold]What the journal kept")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("entry", "step", "consumer", "service", "outcome"):
-        table.add_column(column, no_wrap=True)
-    seen = set()
-    for kept in archive.entries(database):
-        facts = archive.shown(kept)
-        if facts.get("exchange") not in exchanges:
-            continue
-        seen.add(facts["exchange"])
-        outcome = f"{facts.get('status', '')} {facts.get('code', '')}".strip()
-        named = (facts.get(name, "") for name in ("step", "consumer", "service"))
-        table.add_row(str(facts["entry"]), *map(str, named), outcome)
-    console.print(table)
+    entries = [archive.shown(kept) for kept in archive.entries(database)]
+    seen = _show_exchanges([facts for facts in entries if facts.get("exchange") in exchanges])
+    steps = _show_documents([facts for facts in entries if "recipients" in facts or "recipient" in facts])
     found = archive.check(database)
     console.print(
         Padding(
@@ -348,21 +162,66 @@ def _show_journal(database: Path, exchanges: Mapping[str, str]) -> list[str]:
         )
     )
     unseen = [title for exchange, title in exchanges.items() if exchange not in seen and title != "A forged token"]
-    return [*found.faults, *(f"no entry of: {title}" for title in unseen)]
+    missing = [f"no entry of a document that is {state}" for state in STATES if state not in steps]
+    return [*found.faults, *(f"no entry of: {title}" for title in unseen), *missing]
 
 
-def _conclude(failed: list[str], seconds: float) -> None:
+def _show_exchanges(entries: list[Mapping[str, Any]]) -> set[str]:
+    table = _table("entry", "step", "consumer", "service", "outcome")
+    for facts in entries:
+        outcome = f"{facts.get('status', '')} {facts.get('code', '')}".strip()
+        named = (facts.get(name, "") for name in ("step", "consumer", "service"))
+        table.add_row(str(facts["entry"]), *map(str, named), outcome)
+    console.print(table)
+    return {str(facts["exchange"]) for facts in entries}
+
+
+def _show_documents(entries: list[Mapping[str, Any]]) -> set[str]:
+    """Each step of each document; the same step at several recipients is one line."""
+    table = _table("entry", "step", "sender", "service", "for", "at")
+    alike = groupby(entries, lambda facts: (facts.get("document"), facts["step"]))
+    for (_, step), group in alike:
+        first, *others = group
+        to = str(first.get("recipient") or f"{len(first['recipients'])} agencies")
+        service, behalf = str(first.get("service")), str(first.get("on_behalf") or "")
+        where = f"{to} and {len(others)} others" if others else to
+        table.add_row(str(first["entry"]), str(step), str(first.get("sender")), service, behalf, where)
+    console.print()
+    console.print(table)
+    return {str(facts["step"]) for facts in entries}
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _driver(addresses: Addresses, desks: Desks, calls: list[dict[str, Any]]) -> dict[str, Any]:
+    """``demo.json``: everything that another tool needs to make the same calls."""
+    systems = sorted({each["client"] for each in calls} | set(CLERKS))
+    return {
+        "gateway": addresses.public,
+        "operations": addresses.operations,
+        "clients": {system: {"client_id": system, "key": desks.key(system)} for system in systems},
+        "calls": calls,
+    }
+
+
+def _conclude(failed: list[str], steps: int, seconds: float) -> None:
     console.print()
     if failed:
         console.print(f"[red]{len(failed)} of the story's steps did not come out as expected:[/] {'; '.join(failed)}")
     else:
-        console.print(f"[green]All {len(SCENES)} steps came out as expected[/], in {seconds:.1f} s.")
+        console.print(f"[green]All {steps} steps came out as expected[/], in {seconds:.1f} s.")
 
 
 async def _stay(addresses: Addresses, data: Path) -> None:
     console.print(
         Panel(
             f"exchanges   {addresses.public}/v1/exchange/<agency>/<service>\n"
+            f"documents   {addresses.public}/v1/documents/<agency>/<service>\n"
             f"refusals    {addresses.public}/docs/refusals\n"
             f"metrics     {addresses.operations}/metrics\n"
             f"readiness   {addresses.operations}/health/ready\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 from gateway.catalogue import manifests
 from gateway.catalogue.complaints import manifest
 from gateway.catalogue.reading import Reading, Source, Spot, near
+from gateway.core.life import Approval
 from gateway.core.minimise import cut_of
 from gateway.core.model import (
     Agency,
@@ -14,6 +15,7 @@ from gateway.core.model import (
     Agreement,
     AgreementId,
     Grant,
+    Obligation,
     Pointer,
     ServiceId,
     Standing,
@@ -103,25 +105,50 @@ def resolved(consumer: str, agencies: Iterable[Agency]) -> frozenset[SystemId]:
     return frozenset(system for agency in agencies if group in agency.groups for system in agency.systems)
 
 
-def grant(index: int, written: manifests.Grant, consumers: Iterable[frozenset[SystemId]]) -> Grant:
-    """A grant of what was written, for the systems that its consumers stand for."""
+def providers(written: manifests.Grant, agencies: Iterable[Agency]) -> tuple[AgencyId, ...]:
+    """Whose service a grant means: the agency's, or of a group that of every member that takes such documents."""
+    if not written.provider.startswith(GROUP):
+        return (AgencyId(written.provider),)
+    group, service = written.provider.removeprefix(GROUP), ServiceId(written.service)
+    return tuple(sorted(each.id for each in agencies if group in each.groups and service in each.endpoints))
+
+
+def obligations(written: manifests.Grant) -> frozenset[Obligation]:
+    """What each call must bring. Where a second person approves, the first one must be known."""
+    asked = frozenset(each for each in written.require if isinstance(each, Obligation))
+    return asked if approval(written) is None else asked | {Obligation.PERSON}
+
+
+def approval(written: manifests.Grant) -> Approval | None:
+    """The second person that it asks for."""
+    return next((each for each in written.require if isinstance(each, Approval)), None)
+
+
+def granted(index: int, written: manifests.Grant, agencies: Collection[Agency]) -> tuple[Grant, ...]:
+    """A grant of what was written, its groups resolved: one for each provider."""
+    consumers: frozenset[SystemId] = frozenset().union(*(resolved(name, agencies) for name in written.consumers))
+    return tuple(_grant(index, written, provider, consumers) for provider in providers(written, agencies))
+
+
+def _grant(index: int, written: manifests.Grant, provider: AgencyId, consumers: frozenset[SystemId]) -> Grant:
     return Grant(
         index=index,
         service=ServiceId(written.service),
-        provider=AgencyId(written.provider),
-        consumers=frozenset().union(*consumers),
+        provider=provider,
+        consumers=consumers,
         purposes=frozenset(written.purposes),
         scope=written.scope,
         disclose=None if written.disclose is None else cut_of(written.disclose),
         disclosed=None if written.disclose is None else tuple(map(Pointer, written.disclose)),
         rate=written.limits.rate,
         quota=written.limits.quota,
-        require=frozenset(written.require),
+        require=obligations(written),
+        approval=approval(written),
     )
 
 
 def agreement(draft: Draft, agencies: Collection[Agency]) -> Agreement:
-    """The agreement as a value, its groups resolved."""
+    """The agreement as a value."""
     written = draft.written
     return Agreement(
         id=draft.name,
@@ -130,9 +157,6 @@ def agreement(draft: Draft, agencies: Collection[Agency]) -> Agreement:
         parties=tuple(map(AgencyId, written.parties)),
         valid_from=written.valid.start,
         valid_until=written.valid.until,
-        grants=tuple(
-            grant(index, each, [resolved(consumer, agencies) for consumer in each.consumers])
-            for index, each in enumerate(written.grants)
-        ),
+        grants=tuple(one for index, each in enumerate(written.grants) for one in granted(index, each, agencies)),
         standing=Standing(written.standing),
     )

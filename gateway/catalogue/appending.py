@@ -24,19 +24,19 @@ def appended(text: str, given: SequenceNode | None, entries: Entries, indent: in
     if given.flow_style:
         end = given.end_mark.index - 1
         return f"{text[:end].rstrip()}, {', '.join(map(_flow, entries))}{text[end:]}"
-    end = _end(given)
+    end = end_of(given)
     line_end = text.find("\n", end) if text[end - 1] != "\n" else end - 1
     cut = len(text) if line_end < 0 else line_end + 1
     before = text[:cut] if text[:cut].endswith("\n") else f"{text[:cut]}\n"
     return f"{before}{_lines(entries, given.start_mark.column)}{text[cut:]}"
 
 
-def _end(node: Node) -> int:
+def end_of(node: Node) -> int:
     """The index behind the node's last character: a block's own mark lies behind the comments that follow it."""
     if isinstance(node, SequenceNode) and not node.flow_style and node.value:
-        return _end(node.value[-1])
+        return end_of(node.value[-1])
     if isinstance(node, MappingNode) and not node.flow_style and node.value:
-        return _end(node.value[-1][1])
+        return end_of(node.value[-1][1])
     index: int = node.end_mark.index
     return index
 

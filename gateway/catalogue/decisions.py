@@ -1,13 +1,14 @@
 """Decision tests: what an agreement means, run against the catalogue, and which of its lines nothing asks for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, tzinfo
 
 from gateway.catalogue import manifests
-from gateway.catalogue.agreements import Draft, resolved
+from gateway.catalogue.agreements import Draft, granted
 from gateway.catalogue.reading import Place, near
 from gateway.catalogue.shelf import Shelf
+from gateway.core.life import Approval
 from gateway.core.model import (
     Agency,
     AgencyId,
@@ -24,9 +25,9 @@ from gateway.core.policy import Facts, decide
 
 CODES = (
     *("policy.no_agreement", "policy.expired", "policy.suspended"),
-    *("policy.purpose", "policy.scope", "policy.obligation"),
+    *("policy.purpose", "policy.scope", "policy.obligation", "identity.not_mandated"),
 )
-"""What a decision test can expect beside a permit: what ``policy.decide`` says of a call in one's own name."""
+"""What a decision test can expect beside a permit: what ``policy.decide`` says of a call."""
 
 
 def at(moment: date | datetime, zone: tzinfo) -> datetime:
@@ -44,6 +45,7 @@ def facts(test: manifests.Decision, zone: tzinfo) -> Facts:
         scopes=frozenset() if test.scope is None else frozenset({test.scope}),
         at=at(test.at, zone),
         given=frozenset(Obligation) - frozenset(test.without),
+        on_behalf=None if test.on_behalf is None else AgencyId(test.on_behalf),
     )
 
 
@@ -99,7 +101,7 @@ def hold(shelf: Shelf, bench: Bench, draft: Draft, clouded: frozenset[tuple[str,
     if (
         clouded is not None
         and all(telling)
-        and not any((grant.provider, grant.service) in clouded for grant in draft.written.grants)
+        and not any((each.provider, each.service) in clouded for each in draft.written.grants)
     ):
         _unneeded(shelf, bench, draft)
 
@@ -113,6 +115,8 @@ def _told(shelf: Shelf, bench: Bench, draft: Draft, number: int, clouded: frozen
     shelf.agency(test.provider, source.at(number, "provider"))
     shelf.system(test.client, source.at(number, "client"))
     shelf.purpose(test.purpose, source.at(number, "purpose"))
+    if test.on_behalf is not None:
+        shelf.agency(test.on_behalf, source.at(number, "on_behalf"))
     if (test.verdict == "refuse") != (test.code is not None):
         remedy = "Write verdict: refuse with a code, or verdict: permit without one."
         shelf.reading.error(source.at(number, "verdict"), "verdict and code do not go together", remedy)
@@ -120,6 +124,8 @@ def _told(shelf: Shelf, bench: Bench, draft: Draft, number: int, clouded: frozen
         remedy = f"{near(test.code, CODES)}Known codes: {', '.join(CODES)}."
         shelf.reading.error(source.at(number, "code"), f'no decision has the code "{test.code}"', remedy)
     if len(shelf.reading.findings) > before or clouded is None or (test.provider, test.service) in clouded:
+        return False
+    if test.on_behalf is not None and shelf.amiss(test.on_behalf):  # its mandates may be what is wrong
         return False
     code = bench.outcome(test)
     if code != test.code:
@@ -131,35 +137,42 @@ def _told(shelf: Shelf, bench: Bench, draft: Draft, number: int, clouded: frozen
 
 def _unneeded(shelf: Shelf, bench: Bench, draft: Draft) -> None:
     agreement = bench.lifted.agreements[draft.name]
-    for place, what, grant in _variants(shelf, draft, agreement):
-        poorer = tuple(grant if each.index == grant.index else each for each in agreement.grants)
-        other = _instead(bench, draft, replace(agreement, grants=poorer))
-        if all(other.outcome(test) == test.code for test in draft.tests):
-            remedy = "Add a decision test that fails without the line (gateway check --write), or remove the line."
-            shelf.reading.warning(draft.source.at(*place), f"no decision needs {what}", remedy)
+    everybody = shelf.agencies.all()
+    for index, written in enumerate(draft.written.grants):
+        for place, what, poorer in _variants(written):
+            others = tuple(each for each in agreement.grants if each.index != index)
+            changed = replace(agreement, grants=(*others, *granted(index, poorer, everybody)))
+            other = _instead(bench, draft, changed)
+            if all(other.outcome(test) == test.code for test in draft.tests):
+                spot = draft.source.at("grants", index, *place)
+                remedy = "Add a decision test that fails without the line (gateway check --write), or remove the line."
+                shelf.reading.warning(spot, f"no decision needs {what}", remedy)
 
 
-def _variants(shelf: Shelf, draft: Draft, agreement: Agreement) -> Iterator[tuple[Place, str, Grant]]:
-    """Each line that could be missing: its place, its name, the grant without it."""
-    for written, grant in zip(draft.written.grants, agreement.grants, strict=True):
-        place: Place = ("grants", grant.index)
-        systems = [resolved(consumer, shelf.agencies.all()) for consumer in written.consumers]
-        for number, consumer in enumerate(written.consumers):
-            rest: frozenset[SystemId] = frozenset().union(*systems[:number], *systems[number + 1 :])
-            yield (*place, "consumers", number), f"the consumer {consumer}", replace(grant, consumers=rest)
-        for number, purpose in enumerate(written.purposes):
-            kept = frozenset((*written.purposes[:number], *written.purposes[number + 1 :]))
-            yield (*place, "purposes", number), f"the purpose {purpose}", replace(grant, purposes=kept)
-        if grant.scope is not None:
-            yield (*place, "scope"), f"the scope {grant.scope}", replace(grant, scope=None)
-        for number, required in enumerate(written.require):
-            asked = frozenset((*written.require[:number], *written.require[number + 1 :]))
-            yield (*place, "require", number), f"to require {required}", replace(grant, require=asked)
+def _variants(written: manifests.Grant) -> Iterator[tuple[Place, str, manifests.Grant]]:
+    """Each line that could be missing: its place in the grant, its name, the grant without it."""
+    for key, what in (("consumers", "the consumer"), ("purposes", "the purpose"), ("require", "to require")):
+        lines = getattr(written, key)
+        for number, line in enumerate(lines):
+            name = "approval" if isinstance(line, Approval) else line
+            poorer = written.model_copy(update={key: [*lines[:number], *lines[number + 1 :]]})
+            yield (key, number), f"{what} {name}", poorer
+    if written.scope is not None:
+        yield ("scope",), f"the scope {written.scope}", written.model_copy(update={"scope": None})
+
+
+def _systems(catalogue: Catalogue, agency: str | None) -> Iterable[SystemId]:
+    found = catalogue.agencies.get(AgencyId(agency)) if agency is not None else None
+    return found.systems if found is not None else ()
 
 
 def _instead(bench: Bench, draft: Draft, agreement: Agreement) -> Bench:
     """The bench with another version of the agreement, as far as its own tests look."""
-    keys = {(AgencyId(test.provider), ServiceId(test.service), SystemId(test.client)) for test in draft.tests}
+    keys = {
+        (AgencyId(test.provider), ServiceId(test.service), system)
+        for test in draft.tests
+        for system in (SystemId(test.client), *_systems(bench.catalogue, test.on_behalf))
+    }
 
     def seen(catalogue: Catalogue, agreement: Agreement) -> Catalogue:
         grants: dict[GrantKey, tuple[tuple[Agreement, Grant], ...]] = {}

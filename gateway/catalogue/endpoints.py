@@ -10,18 +10,24 @@ from gateway.catalogue.reading import Place, Spot, near
 from gateway.catalogue.shelf import Shelf
 from gateway.core.mapping import Fields
 from gateway.core.minimise import can_contain, parts
-from gateway.core.model import Service
+from gateway.core.model import Kind, Service
 
 _ABOUT = ("scheme", "system", "type", "country")
 """Members of an identifier that say what kind it is, and not whose: they may stand in an address."""
+_ELSEWHERE = {Kind.DOCUMENT: ("deliveries", "takes"), Kind.EVENT: ("publishes", "publishes")}
 
 
 def endpoints(shelf: Shelf) -> None:
     """Every endpoint's service, and the pointers with which the http protocol maps bodies."""
     for declared in shelf.agencies.good.values():
         for name, number in declared.endpoints.items():
-            service = shelf.service(name, declared.source.at("endpoints", number, "service"))
-            if service is not None:
+            spot = declared.source.at("endpoints", number, "service")
+            service = shelf.service(name, spot)
+            if service is not None and service.kind is not Kind.EXCHANGE:
+                place, verb = _ELSEWHERE[service.kind]
+                message = f"{name} is {'an event' if service.kind is Kind.EVENT else 'a document'}, and no exchange"
+                shelf.reading.error(spot, message, f"Write under {place} how the agency {verb} it.")
+            elif service is not None:
                 options = declared.agency.endpoints[service.id].options
                 _Mapped(shelf, declared, number, service, options).hold()
 

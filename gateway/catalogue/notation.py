@@ -1,18 +1,25 @@
-"""How manifests write days, instants, durations and limits: each notation read into one typed value."""
+"""How manifests write days, instants, durations and limits: each notation read into one typed value; a closed form."""
 
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from gateway.core.life import Approval, Span
 from gateway.core.model import Obligation, Rate
 
 _EARLIEST = 1900
 _BUDDHIST = 2400
 """From this year on a date is taken for one of the Buddhist era, 543 years ahead."""
+
+
+class Manifest(BaseModel):
+    """A closed form: a key that it does not know is a mistake, and nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 def _wrong(message: str, remedy: str) -> PydanticCustomError:
@@ -98,15 +105,52 @@ def _answer_check(value: Any) -> AnswerCheck:
 
 
 def _obligation(value: Any) -> Obligation:
+    if isinstance(value, str) and value in tuple(Obligation):
+        return Obligation(value)
+    raise _wrong("is nothing that a call can bring", "Write case, user or person.")
+
+
+def _requirement(value: Any) -> Obligation | Approval:
     name = value if isinstance(value, str) else next(iter(value), None) if isinstance(value, dict) else None
-    if name in ("approval", "signature", "consent"):
+    if name in ("signature", "consent"):
         raise _wrong(
-            f"{name} cannot be enforced on an exchange yet",
+            f"{name} cannot be enforced yet",
             "Take the line out: the gateway grants nothing under a condition that it does not hold.",
         )
+    if name == "approval":
+        return _approval(value)
     if name == value and name in tuple(Obligation):
         return Obligation(value)
-    raise _wrong("is nothing that an agreement can require", "Write case or user.")
+    raise _wrong("is nothing that an agreement can require", "Write case, user, person or approval.")
+
+
+def _approval(value: Any) -> Approval:
+    terms = value.get("approval") if isinstance(value, dict) and len(value) == 1 else None
+    by, role = (terms.get("by"), terms.get("role")) if isinstance(terms, dict) and len(terms) == 2 else (None, None)
+    if by not in ("provider", "consumer") or not isinstance(role, str) or not re.fullmatch(_WORD, role):
+        remedy = "Write whose person approves, and in which post: {approval: {by: provider, role: registrar}}."
+        raise _wrong("approval says not exactly by (provider or consumer) and role", remedy)
+    return Approval(by, role)
+
+
+_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_LONGEST = 366
+
+
+def _span(value: Any) -> Span:
+    remedy = "Write a whole number with s, min, h or d, at most 366d, or working days: 12h, 30d, 3 working days."
+    pattern = r"[1-9]\d{0,7}(s|min|h|d)|[1-9]\d{0,2} working days?"
+    text = _text(value, pattern, "must be a stretch of time", remedy)
+    count, unit = re.fullmatch(r"(\d+) ?(.+)", text).groups()  # type: ignore[union-attr] # the pattern above holds it
+    days = int(count) * _UNITS.get(unit, _UNITS["d"]) / _UNITS["d"]
+    if days > _LONGEST:
+        raise _wrong(f"{text} is longer than a year", remedy)
+    return Span(working_days=int(count)) if unit.startswith("working") else Span(float(int(count) * _UNITS[unit]))
+
+
+def _days(value: Any) -> int:
+    text = _text(value, r"[1-9]\d{0,4}d", "must be a number of days", "Write days: 365d.")
+    return int(text[:-1])
 
 
 def _with_english(title: dict[str, str]) -> dict[str, str]:
@@ -138,7 +182,31 @@ Answers = Annotated[
     PlainValidator(_answer_check),
     _as("string", pattern=r"^(enforce|report until \d{4}-\d{2}-\d{2})$", examples=["report until 2027-01-31"]),
 ]
-Required = Annotated[Obligation, PlainValidator(_obligation), _as("string", enum=[*Obligation])]
+Given = Annotated[Obligation, PlainValidator(_obligation), _as("string", enum=[*Obligation])]
+_APPROVAL = {
+    "type": "object",
+    "required": ["approval"],
+    "additionalProperties": False,
+    "properties": {
+        "approval": {
+            "type": "object",
+            "required": ["by", "role"],
+            "additionalProperties": False,
+            "properties": {"by": {"enum": ["provider", "consumer"]}, "role": {"type": "string"}},
+        }
+    },
+}
+Required = Annotated[
+    Obligation | Approval,
+    PlainValidator(_requirement),
+    WithJsonSchema({"oneOf": [{"type": "string", "enum": [*Obligation]}, _APPROVAL]}),
+]
+SpanText = Annotated[
+    Span,
+    PlainValidator(_span),
+    _as("string", pattern="^([1-9][0-9]{0,7}(s|min|h|d)|[1-9][0-9]{0,2} working days?)$", examples=["3 working days"]),
+]
+Days = Annotated[int, PlainValidator(_days), _as("string", pattern="^[1-9][0-9]{0,4}d$", examples=["365d"])]
 
 _WORD = "[a-z][a-z0-9_]{0,47}"
 Word = Annotated[str, Field(pattern=f"^{_WORD}$", examples=["local_tax"])]
@@ -148,12 +216,21 @@ ConsumerName = Annotated[
     str,
     Field(pattern=rf"^({_WORD}\.{_WORD}|group:{_WORD})$", examples=["finance.local_tax", "group:municipalities"]),
 ]
+ProviderName = Annotated[
+    str, Field(pattern=rf"^({_WORD}|group:{_WORD})$", examples=["interior", "group:municipalities"])
+]
 SERVICE = rf"^{_WORD}\.{_WORD}\.v[1-9][0-9]{{0,3}}$"
 ServiceName = Annotated[str, Field(pattern=SERVICE, examples=["population.person_lookup.v1"])]
+Pattern = Annotated[
+    str,
+    Field(pattern=rf"^(\*|{_WORD}\.\*|{_WORD}\.{_WORD}\.v[1-9][0-9]{{0,3}})$", examples=["permits.*"]),
+]
+MediaType = Annotated[str, Field(pattern="^[a-z]+/[a-z0-9][a-z0-9.+-]{0,126}$", examples=["application/pdf"])]
 AgreementName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", examples=["MOI-FIN-2026-014"])]
 Scope = Annotated[str, Field(pattern="^[a-z][a-z0-9_.:-]{0,63}$", examples=["population:read"])]
 PointerText = Annotated[str, Field(pattern="^(/([^~/]|~[01])*)*$", max_length=512, examples=["/name/family"])]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
+JwsText = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\.\.[A-Za-z0-9_-]+$", max_length=4096)]
 Title = Annotated[
     dict[Annotated[str, Field(pattern="^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")], Text],
     AfterValidator(_with_english),

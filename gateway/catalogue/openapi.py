@@ -4,19 +4,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway import __version__
+from gateway.catalogue.correspondence import Correspondence
+from gateway.catalogue.description import PROBLEM, REFUSED, homed, parameter, ref
+from gateway.catalogue.terms import held
+from gateway.core.life import Span
 from gateway.core.minimise import cut_of, reduced
 from gateway.core.model import (
     AgencyId,
+    Agreement,
     Catalogue,
     Effect,
     Grant,
+    Kind,
     Obligation,
     Pointer,
     Service,
     SystemId,
 )
-from gateway.core.policy import shows
-from gateway.core.refusal import TABLE
+from gateway.core.policy import publishers, shows
 
 
 def visible(catalogue: Catalogue, consumer: SystemId) -> Iterator[tuple[Service, tuple[AgencyId, ...]]]:
@@ -36,22 +41,13 @@ def listing(catalogue: Catalogue, consumer: SystemId) -> dict[str, Any]:
             {
                 "service": service.id,
                 "kind": service.kind,
-                "effect": service.effect,
                 "title": service.title,
                 "providers": providers,
-                "request": service.request.schema,
-                "response": _seen(catalogue, consumer, providers, service),
+                **_said(catalogue, consumer, providers, service),
                 "terms": [
-                    {
-                        "agreement": agreement.id,
-                        "provider": grant.provider,
-                        "purposes": sorted(grant.purposes),
-                        "scope": grant.scope,
-                        "require": sorted(grant.require),
-                        "until": agreement.valid_until.isoformat(),
-                    }
+                    _term(agreement, grant, on_behalf)
                     for provider in providers
-                    for agreement, grant in catalogue.grants.get((provider, service.id, consumer), ())
+                    for agreement, grant, on_behalf in held(catalogue, provider, service.id, consumer)
                 ],
             }
             for service, providers in visible(catalogue, consumer)
@@ -59,38 +55,96 @@ def listing(catalogue: Catalogue, consumer: SystemId) -> dict[str, Any]:
     }
 
 
+def _term(agreement: Agreement, grant: Grant, on_behalf: AgencyId | None) -> dict[str, Any]:
+    term: dict[str, Any] = {
+        "agreement": agreement.id,
+        "provider": grant.provider,
+        "purposes": sorted(grant.purposes),
+        "scope": grant.scope,
+        "require": sorted(grant.require),
+        "until": agreement.valid_until.isoformat(),
+    }
+    if on_behalf is not None:
+        term["on_behalf"] = on_behalf
+    if grant.approval is not None:
+        term["approval"] = {"by": grant.approval.by, "role": grant.approval.role}
+    return term
+
+
+def _said(
+    catalogue: Catalogue, consumer: SystemId, providers: tuple[AgencyId, ...], service: Service
+) -> dict[str, Any]:
+    """What is said: asked and answered, or sent and how it lives."""
+    if service.life is None:
+        seen = _seen(catalogue, consumer, providers, service)
+        return {"effect": service.effect, "request": service.request.schema, "response": seen}
+    life, files = service.life, service.life.attachments
+    kinds = (
+        None if files is None else {"types": files.types, "max_bytes": files.max_bytes, "max_count": files.max_count}
+    )
+    return {
+        "document": _told(catalogue, consumer, providers, service),
+        "max_bytes": service.max_bytes,
+        "order_by": life.order_by,
+        "done_at": life.done_at,
+        "deliver_within": _spanned(life.deliver_within),
+        "register_within": None if life.register_within is None else _spanned(life.register_within),
+        "keep_days": life.keep_days,
+        "attachments": kinds,
+    }
+
+
+def _told(catalogue: Catalogue, consumer: SystemId, providers: tuple[AgencyId, ...], service: Service) -> Any:
+    """The schema, whole to whoever sends; of an event as the subscriber gets it, and None without an agreement."""
+    endpoints = (catalogue.endpoint(each, service.id) for each in providers)
+    if service.kind is Kind.DOCUMENT or any(each and consumer in publishers(each) for each in endpoints):
+        return service.request.schema
+    grants = [grant for each in providers for _, grant in catalogue.grants.get((each, service.id, consumer), ())]
+    return _disclosed(service.request.schema, grants)
+
+
+def _spanned(span: Span) -> dict[str, float | int]:
+    return {"working_days": span.working_days} if span.working_days else {"seconds": span.seconds}
+
+
 def _seen(catalogue: Catalogue, consumer: SystemId, providers: tuple[AgencyId, ...], service: Service) -> Any:
     """The response schema as the consumer gets it from any of the providers; None without an agreement."""
     grants = [grant for each in providers for _, grant in catalogue.grants.get((each, service.id, consumer), ())]
-    return _disclosed(service, grants)
+    return _disclosed(service.response.schema, grants)
 
 
-def _disclosed(service: Service, grants: list[Grant]) -> Any:
+def _disclosed(schema: Mapping[str, Any], grants: list[Grant]) -> Any:
     if not grants:
         return None
     pointers: list[Pointer] = []
     for grant in grants:
         if grant.disclosed is None:
-            return service.response.schema
+            return schema
         pointers += grant.disclosed
-    return reduced(service.response.schema, cut_of(pointers))
+    return reduced(schema, cut_of(pointers))
 
 
 def document(catalogue: Catalogue, consumer: SystemId, issuer: str) -> dict[str, Any]:
     """OpenAPI 3.1 for one consumer."""
     paths: dict[str, Any] = {}
-    schemas: dict[str, Any] = {"Problem": _PROBLEM}
+    schemas: dict[str, Any] = {"Problem": PROBLEM}
+    post = Correspondence(catalogue, consumer)
     for service, providers in visible(catalogue, consumer):
+        if service.kind is not Kind.EXCHANGE:
+            post.add(service, providers)
+            continue
         for provider in providers:
             grants = [grant for _, grant in catalogue.grants.get((provider, service.id, consumer), ())]
             name = f"{provider}.{service.id}"
-            schemas[f"{name}.request"] = _homed(service.request.schema, f"{name}.request")
-            seen = _disclosed(service, grants)
+            schemas[f"{name}.request"] = homed(service.request.schema, f"{name}.request")
+            seen = _disclosed(service.response.schema, grants)
             if seen is not None:
-                schemas[f"{name}.response"] = _homed(seen, f"{name}.response")
+                schemas[f"{name}.response"] = homed(seen, f"{name}.response")
             paths[f"/v1/exchange/{provider}/{service.id}"] = {
                 "post": _operation(service, provider, grants, name, answered=seen is not None)
             }
+    paths |= post.paths()
+    schemas |= post.schemas()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -117,7 +171,7 @@ def _operation(
     note = "" if grants else " No agreement lets you use it yet: ask the provider's data protection contact."
     answer: dict[str, Any] = {"description": "The record, cut to what the agreement discloses."}
     if answered:
-        answer["content"] = {"application/json": {"schema": _ref(f"{name}.response")}}
+        answer["content"] = {"application/json": {"schema": ref(f"{name}.response")}}
     return {
         "operationId": name,
         "summary": service.title,
@@ -125,8 +179,8 @@ def _operation(
         "tags": [service.id.partition(".")[0]],
         "security": [{"token": scopes}],
         "parameters": list(_parameters(service, grants)),
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(f"{name}.request")}}},
-        "responses": {"200": answer, "default": _REFUSED},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": ref(f"{name}.request")}}},
+        "responses": {"200": answer, "default": REFUSED},
     }
 
 
@@ -134,68 +188,17 @@ def _parameters(service: Service, grants: list[Grant]) -> Iterator[dict[str, Any
     """The headers of a call, with what this consumer's own agreements ask of them."""
     purposes = sorted({purpose for grant in grants for purpose in grant.purposes})
     purpose: dict[str, Any] = {"type": "string", "enum": purposes} if purposes else {"type": "string"}
-    yield _parameter("Exchange-Purpose", "What the record is for.", purpose, required=True)
+    yield parameter("Exchange-Purpose", "What the record is for.", purpose, required=True)
     for obligation, name, what in _ASKED:
         required = bool(grants) and all(obligation in grant.require for grant in grants)
-        yield _parameter(name, what, {"type": "string", "maxLength": 256}, required=required)
+        yield parameter(name, what, {"type": "string", "maxLength": 256}, required=required)
     if service.effect is Effect.WRITE:
         what = "A fresh key for each new write, the same for each retry of it."
-        yield _parameter("Idempotency-Key", what, {"type": "string", "maxLength": 130}, required=True)
-    yield _parameter("traceparent", "W3C Trace Context.", {"type": "string"}, required=False)
+        yield parameter("Idempotency-Key", what, {"type": "string", "maxLength": 130}, required=True)
+    yield parameter("traceparent", "W3C Trace Context.", {"type": "string"}, required=False)
 
 
 _ASKED = (
     (Obligation.CASE, "Exchange-Case", "The case or file number."),
     (Obligation.USER, "Exchange-User", "The person at the consumer who asks."),
 )
-
-
-def _parameter(name: str, what: str, schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": required, "description": what, "schema": schema}
-
-
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _homed(schema: Any, name: str) -> Any:
-    """The schema with its local references made right for its place in the document."""
-    if isinstance(schema, list):
-        return [_homed(each, name) for each in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    homed = {word: _homed(inner, name) for word, inner in schema.items() if word != "$schema"}
-    ref = homed.get("$ref")
-    if isinstance(ref, str):
-        homed["$ref"] = f"#/components/schemas/{name}" + ref.removeprefix("#")
-    return homed
-
-
-_PROBLEM = {
-    "type": "object",
-    "description": "RFC 9457.",
-    "required": ["type", "title", "status", "detail", "code", "exchange", "trace", "remedy"],
-    "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"enum": sorted(TABLE)},
-        "exchange": {"type": "string"},
-        "trace": {"type": "string"},
-        "remedy": {"type": "string"},
-        "retry_after": {"type": "integer"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
-            },
-        },
-        "contact": {"type": "object"},
-    },
-}
-_REFUSED = {
-    "description": "A refusal or a fault.",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}

@@ -1,14 +1,14 @@
 """What ``gateway check --write`` adds: derived files, and the decision tests that an agreement still lacks."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from ruamel.yaml.nodes import SequenceNode
 
 from gateway.catalogue import derived, manifests
-from gateway.catalogue.agreements import GROUP, Draft, resolved
+from gateway.catalogue.agreements import GROUP, Draft, obligations, providers, resolved
 from gateway.catalogue.appending import appended
 from gateway.catalogue.decisions import facts, lifted
 from gateway.catalogue.reading import composed
@@ -17,7 +17,7 @@ from gateway.core.model import Catalogue, SystemId, agency_of
 from gateway.core.policy import decide
 
 OF_A_GROUP = 3
-"""How many systems of a group are tested."""
+"""How many systems of a group of consumers are tested, and how many agencies of a group of providers."""
 
 _PLAIN_HEAD = """\
 # Added by gateway check --write. Read each: it says what the agreement means, and is never changed by the program.
@@ -48,7 +48,7 @@ def missing(catalogue: Catalogue, draft: Draft) -> tuple[manifests.Decision, ...
     known = {_key(test) for test in draft.tests}
     added = []
     for grant in draft.written.grants:
-        for test in _wanted(catalogue, draft, grant):
+        for test in _of_each(catalogue, draft, grant):
             if _key(test) not in known:
                 known.add(_key(test))
                 added.append(test)
@@ -59,7 +59,17 @@ def _key(test: manifests.Decision) -> tuple[object, ...]:
     """What a test proves: two with the same key prove the same."""
     who = None if test.code == "policy.no_agreement" else test.client
     purpose = test.purpose if test.code in (None, "policy.scope", "policy.obligation") else None
-    return who, test.provider, test.service, test.code, purpose, frozenset(test.without)
+    return who, test.on_behalf, test.provider, test.service, test.code, purpose, frozenset(test.without)
+
+
+def _of_each(catalogue: Catalogue, draft: Draft, grant: manifests.Grant) -> Iterator[manifests.Decision]:
+    """Everything for one provider; of a group a permit for others."""
+    tested = {test.provider for test in draft.tests}
+    named = sorted(providers(grant, catalogue.agencies.values()), key=lambda name: (name not in tested, name))
+    for number, provider in enumerate(named[:OF_A_GROUP]):
+        for test in _wanted(catalogue, draft, grant.model_copy(update={"provider": provider})):
+            if number == 0 or test.code is None:
+                yield test
 
 
 def _wanted(catalogue: Catalogue, draft: Draft, grant: manifests.Grant) -> Iterator[manifests.Decision]:
@@ -84,11 +94,27 @@ def _wanted(catalogue: Catalogue, draft: Draft, grant: manifests.Grant) -> Itera
             yield from _told(catalogue, permit, "policy.scope", [{"scope": None}])
         after = draft.written.valid.until + timedelta(days=1)
         yield from _told(catalogue, permit, "policy.expired", [{"at": after}])
-        yield from _told(catalogue, permit, "policy.obligation", [{"without": [each]} for each in grant.require])
+        yield from _told(
+            catalogue, permit, "policy.obligation", [{"without": [each]} for each in sorted(obligations(grant))]
+        )
         if number == 0:
             strangers = sorted(catalogue.systems, key=lambda name: (agency_of(name) == grant.provider, name))
             alone = [{"client": name} for name in strangers]
             yield from list(_told(catalogue, permit, "policy.no_agreement", alone))[:1]
+            yield from _mandated(catalogue, permit)
+
+
+def _mandated(catalogue: Catalogue, permit: manifests.Decision) -> Iterator[manifests.Decision]:
+    """The same call by whom the client's agency gave a mandate, and by somebody after its end."""
+    agency = catalogue.agencies[agency_of(SystemId(permit.client))]
+    for held in agency.mandates:
+        systems = sorted(catalogue.agencies[held.to].systems) if held.to in catalogue.agencies else []
+        for client in systems[:1] if permit.service in held.services else ():
+            first = max(str(permit.at), held.valid_from.isoformat())
+            acting = {"client": client, "on_behalf": agency.id}
+            yield from _told(catalogue, permit, None, [{**acting, "at": date.fromisoformat(first)}])
+            ended = held.valid_until + timedelta(days=1)
+            yield from _told(catalogue, permit, "identity.not_mandated", [{**acting, "at": ended}])
 
 
 def _told(
@@ -135,6 +161,8 @@ def _entry(test: manifests.Decision) -> dict[str, object]:
     }
     if test.code is not None:
         entry["code"] = test.code
+    if test.on_behalf is not None:
+        entry["on_behalf"] = test.on_behalf
     if test.without:
         entry["without"] = list(test.without)
     return entry

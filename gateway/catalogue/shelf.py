@@ -36,6 +36,12 @@ class Shelf:
             self.reading.error(spot, f'unknown agency "{name}"', remedy)
         return known.get(AgencyId(name))
 
+    def amiss(self, name: str) -> bool:
+        """Whether the agency's own manifest has errors."""
+        declared = self.agencies.good.get(AgencyId(name))
+        wrong = (each.file for each in self.reading.findings if each.level == "error")
+        return declared is None or declared.source.file in wrong
+
     def system(self, name: str, spot: Spot) -> None:
         """Report a system that is not there; not one of an agency that was reported itself."""
         owner = agency_of(SystemId(name))

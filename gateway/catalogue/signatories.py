@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gateway.catalogue import manifests
+from gateway.catalogue import members
 from gateway.catalogue.complaints import manifest
 from gateway.catalogue.keyfiles import KeyFiles
 from gateway.catalogue.reading import Reading, near
@@ -18,7 +18,7 @@ def hold(reading: Reading, instance: str, agency: str, by: str, key: Mapping[str
     path = reading.root / "adapters" / agency / "agency.yaml"
     if not reading.is_file(path):
         return
-    read = manifest(reading, path, manifests.Agency)
+    read = manifest(reading, path, members.Agency)
     if read is None:
         raise CannotSign(f"{path} has errors; run gateway check and correct what it names")
     written, source = read

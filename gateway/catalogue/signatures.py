@@ -46,6 +46,12 @@ def canonical(agreement: Mapping[str, Any]) -> bytes:
     return rfc8785.dumps({name: value for name, value in agreement.items() if name not in _UNSIGNED})
 
 
+def canonical_mandate(agency: str, mandate: Mapping[str, Any]) -> bytes:
+    """The text of a mandate that is signed: RFC 8785 over what was written, and whose mandate it is."""
+    terms = {name: mandate.get(name) for name in ("to", "services", "valid")}
+    return rfc8785.dumps({"mandate_of": agency, **terms})
+
+
 def sign(text: bytes, key: Mapping[str, object], claim: Claim) -> str:
     """A detached JWS by a private JWK. Raises CannotSign."""
     try:

@@ -1,6 +1,6 @@
 """Loads everything that people declared into one immutable, digested catalogue, or says all that is wrong with it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -12,8 +12,10 @@ from gateway.catalogue.derived import stale
 from gateway.catalogue.endpoints import endpoints
 from gateway.catalogue.files import FOLDERS, Files, read
 from gateway.catalogue.keyfiles import KeyFiles
+from gateway.catalogue.posting import posting, unheard
 from gateway.catalogue.reading import Finding, Known, Reading, Spot, digest
 from gateway.catalogue.shelf import Shelf
+from gateway.catalogue.ways import documents
 from gateway.core.model import AgreementId, Catalogue, SystemId, agency_of, catalogue
 
 
@@ -60,6 +62,7 @@ class Loader:
         shelf = _shelf(reading, self.instance, today, self.environment)
         found = agreements.drafts(reading)
         endpoints(shelf)
+        posting(shelf)
         leading = {draft.name for draft in found.good.values() if checks.agreement(shelf, draft)}
         who = shelf.agencies
         whole = catalogue(
@@ -70,8 +73,10 @@ class Loader:
             agencies={name: declared.agency for name, declared in who.good.items()},
             agreements={name: agreements.agreement(draft, who.all()) for name, draft in found.good.items()},
             purposes=shelf.services.purposes or {},
+            calendar=shelf.services.calendar,
         )
         if not found.broken:
+            unheard(shelf, whole)
             _decide(shelf, found, leading, whole)
         findings = ordered(_in_order(reading))
         sound = not any(each.level == "error" for each in findings)
@@ -103,7 +108,9 @@ def _shelf(reading: Reading, instance: str, today: date, environment: Mapping[st
     said = services.services(reading)
     key_files = KeyFiles(reading, instance)
     key_files.hold_strays()
-    who = agencies.agencies(reading, agencies.Surroundings(key_files, environment, today))
+    who = agencies.agencies(
+        reading, agencies.Surroundings(key_files, environment, today, documents(said.good.values()))
+    )
     return Shelf(reading, said, who, instance, today)
 
 
@@ -130,15 +137,27 @@ def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
 
 def _clouded(shelf: Shelf, found: Drafts, leading: set[AgreementId]) -> frozenset[tuple[str, str]]:
     """Providers and services whose decisions would only repeat what was reported already."""
+    wrong = {each.file for each in shelf.reading.findings if each.level == "error"}
+    amiss = {name for name, declared in shelf.agencies.good.items() if declared.source.file in wrong}
     return frozenset(
-        (grant.provider, grant.service)
+        (provider, grant.service)
         for draft in found.good.values()
         for grant in draft.written.grants
+        for provider in _meant(grant.provider, shelf)
         if draft.name not in leading
-        or grant.provider in shelf.agencies.broken
+        or provider in shelf.agencies.broken
+        or provider in amiss
         or grant.service in shelf.services.broken
         or any(_touches(consumer, shelf) for consumer in grant.consumers)
     )
+
+
+def _meant(provider: str, shelf: Shelf) -> Collection[str]:
+    """The provider of a grant; of a group everybody who is in it, or may be."""
+    if not provider.startswith(agreements.GROUP):
+        return (provider,)
+    group = provider.removeprefix(agreements.GROUP)
+    return {provider, *(each.id for each in shelf.agencies.all() if group in each.groups), *shelf.agencies.broken}
 
 
 def _touches(consumer: str, shelf: Shelf) -> bool:

@@ -7,10 +7,9 @@ A client belongs to the thread of one event loop. Without ``async with``, ``awai
 """
 
 import ipaddress
-import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +18,12 @@ from uuid import uuid4
 
 import orjson
 
+from gateway.client.documents import Document, Listed, Recipient, Sending, Submitted
+from gateway.client.files import Attachment, Files, NotStored
+from gateway.client.inbox import Received, Receiving
+from gateway.client.line import Line, encoded, head_of, named, quoted
 from gateway.client.pace import Pace
+from gateway.client.receipts import BadReceipt, verify_receipt
 from gateway.client.refusals import (
     BadRequest,
     Conflict,
@@ -35,39 +39,40 @@ from gateway.client.refusals import (
     Unavailable,
     Unknown,
     document,
-    refusal,
     stranger,
 )
 from gateway.client.tokens import Signer, Tokens
-from gateway.client.wire import UNSENDABLE, GatewayError, Reply, Request, Unreachable, Wire
+from gateway.client.wire import GatewayError, Reply, Request, Unreachable, Wire
 
 __all__ = [
     "Answer",
+    "Attachment",
+    "BadReceipt",
     "BadRequest",
     "Conflict",
     "Contact",
+    "Document",
     "GatewayClient",
     "GatewayError",
+    "Listed",
     "NotFound",
     "NotIdentified",
     "NotPermitted",
+    "NotStored",
     "Pace",
     "Problem",
     "ProviderFailed",
+    "Received",
+    "Recipient",
     "Refused",
     "ShapeFault",
+    "Submitted",
     "TooMany",
     "Unavailable",
     "Unknown",
     "Unreachable",
+    "verify_receipt",
 ]
-
-MAX_REQUEST = 2**20
-"""Bytes; no service takes more."""
-
-_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-# These may be about the token alone, which a fresh one cures.
-_STALE = frozenset({"identity.expired", "identity.revoked", "identity.invalid"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class Answer:
     """By name, in any case."""
 
 
-class GatewayClient:
+class GatewayClient(Sending, Receiving, Files):
     """One system's way to the gateway. Calls may run beside each other; they share tokens and connections."""
 
     def __init__(
@@ -109,9 +114,10 @@ class GatewayClient:
         """
         self._url = _address(url, plain_http=plain_http)
         self._client_id = client_id
-        self._pace = pace or Pace()
         self._wire = Wire(self._url, _tls(self._url, ca_file, certificate))
-        self._tokens = Tokens(Signer(client_id, key), self._wire, self._pace)
+        patience = pace or Pace()
+        self._tokens = Tokens(Signer(client_id, key), self._wire, patience)
+        super().__init__(Line(self._wire, self._tokens, patience))
 
     def __repr__(self) -> str:
         return f"GatewayClient({self._url!r}, client_id={self._client_id!r})"
@@ -164,55 +170,23 @@ class GatewayClient:
             "Exchange-User-Assertion": user_assertion,
             "traceparent": traceparent,
         }
-        headers = {name: _sendable(name, value) for name, value in head.items() if value is not None}
-        headers |= {"Content-Type": "application/json", "Idempotency-Key": _quoted(key)}
-        path = f"/v1/exchange/{_name('agency', agency)}/{_name('service', service)}"
+        headers = {**head_of(head), "Content-Type": "application/json", "Idempotency-Key": quoted(key)}
+        path = f"/v1/exchange/{named('agency', agency)}/{named('service', service)}"
         try:
-            return _answer(await self._call(Request("POST", path, headers, _encoded(body)), scope, timeout), self._url)
+            return _answer(
+                await self._line.call(Request("POST", path, headers, encoded(body)), scope, timeout), self._url
+            )
         except GatewayError as error:
             error.idempotency_key = key
             raise
 
     async def catalogue(self, *, timeout: float = 30.0) -> dict[str, Any]:  # noqa: ASYNC109 - as in exchange
         """What is offered to this system: services, their providers and schemas."""
-        reply = await self._call(Request("GET", "/v1/catalogue"), None, timeout)
+        reply = await self._line.call(Request("GET", "/v1/catalogue"), None, timeout)
         members = document(reply)
         if "services" not in members:
             raise stranger(reply, self._url)
         return members
-
-    async def _call(self, request: Request, scope: str | None, seconds: float) -> Reply:
-        """Attempts, until one is answered or another has no sense."""
-        until = self._pace.now() + seconds
-        scopes = frozenset((scope or "").split())
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return await self._attempt(request, scopes, until)
-            except GatewayError as error:
-                pause = self._pace.pause(attempt, error, until - self._pace.now())
-                if pause is None:
-                    raise
-            await self._pace.sleep(pause)
-
-    async def _attempt(self, request: Request, scopes: frozenset[str], until: float) -> Reply:
-        token = await self._tokens.get(scopes, until - self._pace.now())
-        try:
-            return await self._send(request, token, until)
-        except NotIdentified as error:
-            if error.code not in _STALE:
-                raise
-        self._tokens.forget(scopes, token)
-        fresh = await self._tokens.get(scopes, until - self._pace.now())
-        return await self._send(request, fresh, until)
-
-    async def _send(self, request: Request, token: str, until: float) -> Reply:
-        authorised = replace(request, headers={**request.headers, "Authorization": f"Bearer {token}"})
-        reply = await self._wire.send(authorised, until - self._pace.now())
-        if not 200 <= reply.status < 300:
-            raise refusal(reply, self._url)
-        return reply
 
 
 def _answer(reply: Reply, url: str) -> Answer:
@@ -269,32 +243,3 @@ def _here(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _name(what: str, text: str) -> str:
-    if not _NAME.fullmatch(text):  # it becomes a part of the address
-        raise ValueError(f"The {what} is no possible name; names look like interior or population.look_up.v1.")
-    return text
-
-
-def _sendable(name: str, value: str) -> str:
-    if not value.strip() or UNSENDABLE.search(value):
-        raise ValueError(f"{name} is empty or holds a control character; leave it out, or send one line of text.")
-    return value
-
-
-def _quoted(key: str) -> str:
-    """The key as a structured-field string (RFC 9651, section 3.3.3)."""
-    if not key or not key.isascii() or not key.isprintable():
-        raise ValueError("The idempotency key must be printable ASCII and not empty; a UUID is best.")
-    return '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _encoded(body: Any) -> bytes:
-    try:
-        raw = orjson.dumps(body)
-    except orjson.JSONEncodeError as error:
-        raise ValueError(f"The body cannot be written as JSON: {error}.") from error
-    if len(raw) > MAX_REQUEST:
-        raise ValueError(f"The body has {len(raw)} bytes of JSON; no service takes more than {MAX_REQUEST}.")
-    return raw

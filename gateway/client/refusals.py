@@ -91,7 +91,7 @@ class BadRequest(Refused):
 
 
 class Conflict(Refused):
-    """The idempotency key stands in the way: still running, used for another call, or of unknown outcome."""
+    """What stands already is in the way: a call with the same key, or what became of the document."""
 
 
 class TooMany(Refused):
@@ -115,6 +115,7 @@ _MEANINGS: Mapping[str | int, type[Refused]] = {
     409: Conflict,
     413: BadRequest,
     415: BadRequest,
+    416: BadRequest,
     422: BadRequest,
     429: TooMany,
     500: Unavailable,

@@ -1,8 +1,9 @@
 """One HTTP request to the gateway and its answer, read whole and bounded."""
 
+import contextlib
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -43,7 +44,8 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | Callable[[], AsyncIterator[bytes]] | None = field(default=None, repr=False)
+    """A function makes it anew for each attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +68,22 @@ class Wire:
         if seconds <= 0:
             raise Unreachable("The time for this call was over before it could be sent; give it a longer timeout.")
         bounds = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
+        async with self.stream(request, bounds) as response:
+            return Reply(response.status, response.headers, await self.read(response))
+
+    @contextlib.asynccontextmanager
+    async def stream(self, request: Request, bounds: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer as it comes; whatever of it fails within the context is Unreachable."""
         try:
             async with self._open().request(
                 request.method,
                 self.url + request.path,
                 headers=request.headers,
-                data=request.body,
+                data=request.body() if callable(request.body) else request.body,
                 allow_redirects=False,
                 timeout=bounds,
             ) as response:
-                return Reply(response.status, response.headers, await self._read(response))
+                yield response
         except TimeoutError as error:
             raise Unreachable(
                 f"{self.url} did not answer in time; look at the way to it, or give the call a longer timeout.",
@@ -108,7 +116,8 @@ class Wire:
             )
         return self._session
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def read(self, response: aiohttp.ClientResponse) -> bytes:
+        """The whole answer, bounded."""
         most = MAX_ANSWER if response.ok else MAX_PROBLEM
         whole = bytearray()
         async for chunk in response.content.iter_any():

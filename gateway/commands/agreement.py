@@ -1,7 +1,7 @@
 """Agreements: ``gateway agreement sign``."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime, tzinfo
 from pathlib import Path
 from typing import Annotated
 
@@ -28,11 +28,8 @@ def sign(
 ) -> None:
     """Sign an agreement for one party; the signature is added to the file."""
     chosen = read_settings(root)
-    today = datetime.now(chosen.zone).date()
-    day = on.date() if on else today
-    if day > today:
-        fail(f"not signed: {day} lies in the future; a signature names the day on which it is made, or an earlier one.")
-    private = _private(key)
+    day = day_of(on, chosen.zone)
+    private = private_key(key)
     try:
         signatories.hold(Reading(files.read(chosen.catalogue, chosen.keys)), chosen.instance, agency, by, private)
         signatures.sign_agreement(path, agency, by, day, key=private, instance=chosen.instance)
@@ -43,7 +40,17 @@ def sign(
     typer.echo(f"{path.name} is signed by {by} of {agency}")
 
 
-def _private(path: Path) -> Mapping[str, object]:
+def day_of(on: datetime | None, zone: tzinfo) -> date:
+    """The day that a signature names; the command ends where it lies in the future."""
+    today = datetime.now(zone).date()
+    day = on.date() if on else today
+    if day > today:
+        fail(f"not signed: {day} lies in the future; a signature names the day on which it is made, or an earlier one.")
+    return day
+
+
+def private_key(path: Path) -> Mapping[str, object]:
+    """The signatory's private key; the command ends where the file holds none."""
     try:
         document = parse(path.read_bytes())
     except OSError as error:

@@ -13,7 +13,18 @@ from gateway.catalogue.notation import Moment
 from gateway.catalogue.reading import near
 from gateway.commands.terminal import Root, accepted, fail, read_settings
 from gateway.core import policy
-from gateway.core.model import AgencyId, Catalogue, Obligation, ServiceId, Standing, System, SystemId
+from gateway.core.model import (
+    AgencyId,
+    Catalogue,
+    Grant,
+    Kind,
+    Obligation,
+    ServiceId,
+    Standing,
+    System,
+    SystemId,
+    agency_of,
+)
 from gateway.core.policy import Reason
 from gateway.core.refusal import Refusal
 
@@ -29,6 +40,7 @@ def explain(  # noqa: PLR0913 - a call has this many facts
     service: Annotated[str, typer.Option(help="Such as population.person_lookup.v1.")],
     client: Annotated[str | None, typer.Option(help="The system that asks, such as finance.local_tax.")] = None,
     purpose: Annotated[str | None, typer.Option(help="A code of schemas/common/purposes.yaml.")] = None,
+    on_behalf: Annotated[str | None, typer.Option("--for", help="The agency for which it acts by a mandate.")] = None,
     scope: Annotated[
         list[str] | None, typer.Option(help="A scope of the token (default: all that the system has).")
     ] = None,
@@ -43,18 +55,21 @@ def explain(  # noqa: PLR0913 - a call has this many facts
     if not who and (client is None or purpose is None):
         fail("Give --client and --purpose, or --who.")
     catalogue = accepted(chosen)
-    unknown = list(_unknown(catalogue, (provider, service), client, purpose))
+    unknown = list(_unknown(catalogue, (provider, on_behalf), service, client, purpose))
     if unknown:
         fail(*unknown)
     where = AgencyId(provider), ServiceId(service)
+    kind = catalogue.services[where[1]].kind
     if who:
         _hold_endpoint(catalogue, where)
-        _print_entitled(policy.who(catalogue, *where, instant), provider, service)
+        _print_entitled(catalogue, policy.who(catalogue, *where, instant), where)
         typer.echo(LEFT_OUT)
         return
     system = catalogue.systems[SystemId(str(client))]
     _hold_system(system)
     _hold_endpoint(catalogue, where)
+    if kind is Kind.EVENT and agency_of(system.id) == where[0]:
+        _publishing(catalogue, system.id, where[1])
     _hold_visible(catalogue, where, system.id)
     facts = policy.Facts(
         consumer=system.id,
@@ -64,8 +79,20 @@ def explain(  # noqa: PLR0913 - a call has this many facts
         scopes=system.scopes if scope is None else system.scopes & frozenset(scope),
         at=instant,
         given=frozenset(Obligation) - frozenset(without or ()),
+        on_behalf=None if on_behalf is None else AgencyId(on_behalf),
     )
-    _conclude(policy.decide(catalogue, facts), [each for each in scope or () if each not in system.scopes])
+    _conclude(catalogue, policy.decide(catalogue, facts), [each for each in scope or () if each not in system.scopes])
+
+
+def _publishing(catalogue: Catalogue, system: SystemId, service: ServiceId) -> None:
+    """Of one's own events the folder decides, and no agreement."""
+    try:
+        policy.may_publish(catalogue, system, service)
+    except Refusal as refusal:
+        _refused(refusal.code, refusal.detail, Reason(False, f"{system} may publish {service}"))
+    _print("PERMITTED", f"{system} may publish {service}.", (Reason(True, "its agency's folder names it"),))
+    typer.echo(LEFT_OUT)
+    raise typer.Exit(0)
 
 
 def _instant(at: str | None, chosen: settings.Settings) -> datetime:
@@ -78,11 +105,14 @@ def _instant(at: str | None, chosen: settings.Settings) -> datetime:
         fail(f'--at "{at}": {words}. Give a day such as 2026-01-31, or an instant such as 2026-01-31T22:00:00+07:00.')
 
 
-def _unknown(catalogue: Catalogue, where: tuple[str, str], client: str | None, purpose: str | None) -> Iterator[str]:
+def _unknown(
+    catalogue: Catalogue, agencies: tuple[str, str | None], service: str, client: str | None, purpose: str | None
+) -> Iterator[str]:
     """Each name that the catalogue does not have: what the gateway says to it would explain nothing."""
     for what, name, known in (
-        ("agency", where[0], catalogue.agencies),
-        ("service", where[1], catalogue.services),
+        ("agency", agencies[0], catalogue.agencies),
+        ("agency", agencies[1], catalogue.agencies),
+        ("service", service, catalogue.services),
         ("system", client, catalogue.systems),
         ("purpose", purpose, catalogue.purposes),
     ):
@@ -102,15 +132,24 @@ def _hold_endpoint(catalogue: Catalogue, where: tuple[AgencyId, ServiceId]) -> N
     provider, service = where
     if catalogue.endpoint(provider, service) is None:
         provided = ", ".join(sorted(catalogue.agencies[provider].endpoints)) or "nothing"
-        reason = Reason(False, f"{provider} has an endpoint for {service}; it provides: {provided}")
-        _refused("catalogue.unknown", f"{provider} provides no service {service}.", reason)
+        has, provides = _WORDS[catalogue.services[service].kind]
+        reason = Reason(False, f"{provider} {has} {service}; it provides: {provided}")
+        _refused("catalogue.unknown", f"{provider} {provides} {service}.", reason)
+
+
+_WORDS = {
+    Kind.EXCHANGE: ("has an endpoint for", "provides no service"),
+    Kind.DOCUMENT: ("has a way for", "takes no documents"),
+    Kind.EVENT: ("publishes", "publishes no events"),
+}
 
 
 def _hold_visible(catalogue: Catalogue, where: tuple[AgencyId, ServiceId], consumer: SystemId) -> None:
+    kind = catalogue.services[where[1]].kind
     try:
-        policy.visible(catalogue, *where, consumer)
+        policy.visible(catalogue, *where, consumer, kind)
     except Refusal as refusal:
-        has = Reason(True, f"{where[0]} has an endpoint for {where[1]}")
+        has = Reason(True, f"{where[0]} {_WORDS[kind][0]} {where[1]}")
         named = Reason(False, f"an agreement names {consumer}: the service is restricted, and shows to nobody else")
         _refused(refusal.code, refusal.detail, has, named)
 
@@ -127,23 +166,51 @@ def _print(verdict: str, sentence: str, reasons: tuple[Reason, ...]) -> None:
         typer.echo(f"  {'yes' if reason.holds else 'NO '}  {reason.text}")
 
 
-def _conclude(decision: policy.Decision, out_of_reach: list[str]) -> None:
+def _conclude(catalogue: Catalogue, decision: policy.Decision, out_of_reach: list[str]) -> None:
     _print("PERMITTED" if decision.permitted else f"REFUSED {decision.code}", decision.detail, decision.reasons)
     if decision.permitted and decision.grant:
-        shown = decision.grant.disclosed
-        typer.echo(f"  discloses {', '.join(shown) if shown else 'the whole answer'}")
+        for line in _consequences(catalogue, decision.grant):
+            typer.echo(f"  {line}")
     for scope in out_of_reach:
         typer.echo(f"  {decision.facts.consumer} can get no token with the scope {scope}")
     typer.echo(LEFT_OUT)
     raise typer.Exit(0 if decision.permitted else 2)
 
 
-def _print_entitled(entitled: tuple[policy.Entitled, ...], provider: str, service: str) -> None:
+def _consequences(catalogue: Catalogue, grant: Grant) -> Iterator[str]:
+    """What follows of a permit: what leaves of an answer; where a document goes, and who must agree before."""
+    if catalogue.services[grant.service].kind is Kind.DOCUMENT:
+        way = catalogue.agencies[grant.provider].way(grant.service)
+        if way is not None:
+            unit = f" to the unit {way.unit}" if way.unit else ""
+            yield f"goes by {way.protocol}{unit}; the whole document"
+        if grant.approval is not None:
+            by = grant.provider if grant.approval.by == "provider" else "the sender's agency"
+            yield f"held until a {grant.approval.role} of {by} approves"
+    else:
+        yield f"discloses {_shown(catalogue, grant)}"
+
+
+def _shown(catalogue: Catalogue, grant: Grant) -> str:
+    whole = {Kind.EXCHANGE: "answer", Kind.DOCUMENT: "document", Kind.EVENT: "event"}
+    kind = catalogue.services[grant.service].kind
+    return ", ".join(grant.disclosed) if grant.disclosed else f"the whole {whole[kind]}"
+
+
+def _print_entitled(
+    catalogue: Catalogue, entitled: tuple[policy.Entitled, ...], where: tuple[AgencyId, ServiceId]
+) -> None:
+    provider, service = where
+    endpoint = catalogue.endpoint(provider, service)
+    if endpoint is not None and (publishers := sorted(policy.publishers(endpoint))):
+        typer.echo(f"published by {', '.join(publishers)}")
     if not entitled:
-        typer.echo(f"Nobody may use {service} of {provider}.")
+        verb = "be told of" if catalogue.services[service].kind is Kind.EVENT else "use"
+        typer.echo(f"Nobody may {verb} {service} of {provider}.")
     for each in entitled:
         asks = ", ".join(sorted(each.grant.require)) or "nothing more"
-        shown = ", ".join(each.grant.disclosed) if each.grant.disclosed else "the whole answer"
         purposes = ", ".join(sorted(each.grant.purposes))
-        typer.echo(f"{each.consumer}  by {each.agreement.id}, until {each.agreement.valid_until}")
+        acting = f" for {each.on_behalf}" if each.on_behalf else ""
+        typer.echo(f"{each.consumer}{acting}  by {each.agreement.id}, until {each.agreement.valid_until}")
+        shown = _shown(catalogue, each.grant)
         typer.echo(f"  for {purposes}; scope {each.grant.scope or 'none'}; asks {asks}; sees {shown}")

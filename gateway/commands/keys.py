@@ -25,7 +25,7 @@ Folder = Annotated[Path, typer.Option(help="The keys folder, GATEWAY_KEYS.")]
 
 @app.command("gateway")
 def gateway_keys(instance: Instance, folder: Folder) -> None:
-    """Make what is missing of the gateway's own keys: gateway/signing.jwk.json and gateway/master.key.json."""
+    """Make what is missing of the gateway's own keys, in gateway/: signing, webhook (.jwk.json) and master.key.json."""
     _hold_instance(instance)
     home = folder / "gateway"
     try:
@@ -34,6 +34,7 @@ def gateway_keys(instance: Instance, folder: Folder) -> None:
         fail(f"{home} cannot be made ({error.strerror}): name another folder, or make it yourself.")
     for name, make, stays in (
         (keys.SIGNING_FILE, keys.new_signing_key, "gateway keys next makes the one that is to follow it."),
+        (keys.WEBHOOK_FILE, keys.new_webhook_key, "gateway keys next --webhook makes the one that is to follow it."),
         (keys.MASTER_FILE, keys.new_master_key, "without it the database cannot be opened."),
     ):
         if os.path.lexists(home / name):
@@ -43,17 +44,28 @@ def gateway_keys(instance: Instance, folder: Folder) -> None:
 
 
 @app.command("next")
-def next_key(instance: Instance, folder: Folder) -> None:
-    """Make the signing key that is to follow the present one: gateway/signing.next.jwk.json."""
+def next_key(
+    instance: Instance,
+    folder: Folder,
+    webhook: Annotated[bool, typer.Option("--webhook", help="The key of webhooks instead.")] = False,  # noqa: FBT002 - Typer makes a flag of it
+) -> None:
+    """Make the key that is to follow the present one: gateway/signing.next.jwk.json, or webhook.next.jwk.json."""
     _hold_instance(instance)
-    coming, present = folder / "gateway" / keys.NEXT_FILE, folder / "gateway" / keys.SIGNING_FILE
+    now, then = (keys.WEBHOOK_FILE, keys.WEBHOOK_NEXT_FILE) if webhook else (keys.SIGNING_FILE, keys.NEXT_FILE)
+    coming, present = folder / "gateway" / then, folder / "gateway" / now
     if os.path.lexists(coming):
         fail(f"{coming} exists already: it is the key to come. Finish that change first (docs/operations.md).")
-    _saved(coming, keys.new_signing_key(instance))
+    _saved(coming, keys.new_webhook_key(instance) if webhook else keys.new_signing_key(instance))
+    old = f"{present.name.partition('.')[0]}.old.jwk.json"
+    if webhook:
+        typer.echo("    1. Copy it to every node, and restart them all: both keys sign every webhook from then on.")
+        typer.echo("    2. Let every receiver of webhooks take /.well-known/webhook-keys.json anew.")
+        typer.echo(f"    3. On every node rename {coming.name} to {present.name}; restart them all.")
+        return
     typer.echo("    1. Copy it to every node, and restart them all: they then verify what it will sign.")
-    typer.echo(f"    2. On every node rename {present.name} to signing.old.jwk.json,")
+    typer.echo(f"    2. On every node rename {present.name} to {old},")
     typer.echo(f"       and {coming.name} to {present.name}; restart them all: they sign with it.")
-    typer.echo("    3. Ten minutes later remove signing.old.jwk.json from every node.")
+    typer.echo(f"    3. Ten minutes later remove {old} from every node.")
 
 
 @app.command("party")

@@ -1,25 +1,21 @@
 """``gateway suspend``, ``gateway lift``, ``gateway suspensions``: an operator stops somebody, and lets them go on."""
 
 import asyncio
-import os
-import pwd
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway import __version__
 from gateway.catalogue.reading import near, render
+from gateway.commands.ordering import carried_out, database_file, user
 from gateway.commands.terminal import fail, loaded, read_settings
 from gateway.core.model import Standing
 from gateway.core.standing import Suspendable, kinds_of, names
-from gateway.edge import control, suspensions
-from gateway.edge.control import Order, Outcome
-from gateway.edge.journal import Journal
+from gateway.edge import suspensions
+from gateway.edge.control import Order
 from gateway.edge.postgres import PostgresDriver, named
-from gateway.edge.store import Driver, SqliteDriver, StoreFailed, StoreInUse, database_path
+from gateway.edge.store import StoreFailed
 from gateway.settings import Settings
 
 What = Annotated[
@@ -48,14 +44,14 @@ def suspend(
 ) -> None:
     """Refuse calls of or to an agency, a system, an endpoint, or under an agreement, until it is lifted."""
     standing = Standing.REVOKED if revoke else Standing.SUSPENDED
-    said = {"name": what, "reason": reason, "who": by or _user(), "standing": standing}
+    said = {"name": what, "reason": reason, "who": by or user(), "standing": standing}
     done = _order("suspend", said, kind, anyway=anyway)
     typer.echo(f"{done}: {WITHIN} every gateway on this database refuses such calls; those let through before may end")
 
 
 def lift(what: What, *, reason: Reason, by: By = None, kind: Kind = None, anyway: Anyway = False) -> None:
     """End what `gateway suspend` began; what a file of the catalogue says stays."""
-    done = _order("lift", {"name": what, "reason": reason, "who": by or _user()}, kind, anyway=anyway)
+    done = _order("lift", {"name": what, "reason": reason, "who": by or user()}, kind, anyway=anyway)
     typer.echo(f"{done}: {WITHIN} every gateway on this database knows it")
 
 
@@ -78,7 +74,8 @@ def _order(what: str, said: Mapping[str, str], kind: Suspendable | None, *, anyw
     chosen = read_settings()
     target = _kind(chosen, said["name"], kind, anyway=anyway)
     try:
-        outcome = asyncio.run(_carried_out(chosen, Order(what, {"kind": target, **said})))
+        order = Order(what, {"kind": target, **said})
+        outcome = asyncio.run(carried_out(chosen, order, lambda: suspensions.orders(chosen.instance)))
     except (StoreFailed, ValueError) as error:
         fail(str(error))
     if not outcome.done:
@@ -123,54 +120,12 @@ def _only(kinds: Sequence[Suspendable], name: str) -> Suspendable:
     return kinds[0]
 
 
-async def _carried_out(chosen: Settings, order: Order) -> Outcome:
-    """By this process; or, where a gateway has the SQLite file, by that one. Raises StoreFailed or ValueError."""
-    if named(chosen.database):
-        return await _by_this_one(PostgresDriver(chosen.database, chosen.instance), chosen, order)
-    path = _file(chosen)
-    try:
-        driver = SqliteDriver(path, chosen.instance)
-    except StoreInUse:
-        return await control.hand_over(path, order)
-    except OSError as error:
-        raise StoreFailed(
-            f"{path} cannot be opened ({error.strerror}): run the command as the gateway's user."
-        ) from error
-    return await _by_this_one(driver, chosen, order)
-
-
-async def _by_this_one(driver: Driver, chosen: Settings, order: Order) -> Outcome:
-    journal = Journal(driver)
-    try:
-        await journal.open(f"gateway {__version__} {order.kind}")
-        return await control.carry_out(order, suspensions.orders(chosen.instance), journal)
-    finally:
-        await journal.close()
-
-
 async def _listed(chosen: Settings) -> tuple[suspensions.Listed, ...]:
     """Raises StoreFailed or ValueError."""
     if not named(chosen.database):
-        return suspensions.listed_in(_file(chosen))
+        return suspensions.listed_in(database_file(chosen))
     driver = PostgresDriver(chosen.database, chosen.instance)
     try:
         return await suspensions.listed(driver)
     finally:
         await driver.close()
-
-
-def _file(chosen: Settings) -> Path:
-    path = database_path(chosen.database)
-    if not path.exists():
-        raise StoreFailed(
-            f"there is no database at {path}: is GATEWAY_DATABASE the gateway's own, and the folder right?"
-        )
-    return path
-
-
-def _user() -> str:
-    """Not from the environment, where anything may stand."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"user {os.getuid()}"

@@ -45,6 +45,8 @@ class Happening(StrEnum):
     RETRIEVED = "retrieved"
     REGISTERED = "registered"
     REJECTED = "rejected"
+    FORWARDED = "forwarded"
+    """It goes on to another unit of the same recipient."""
     RECALLED = "recalled"
     EXPIRED = "expired"
     GIVEN_UP = "given_up"
@@ -101,7 +103,13 @@ TABLE: Mapping[State, Mapping[Happening, State]] = {
         Happening.EXPIRED: State.EXPIRED,
         Happening.GIVEN_UP: State.UNDELIVERABLE,
     },
-    State.ARRIVED: {**_OUTCOMES, Happening.RECALLED: State.RECALLED, Happening.EXPIRED: State.EXPIRED},
+    State.ARRIVED: {
+        **_OUTCOMES,
+        Happening.FORWARDED: State.ARRIVED,
+        Happening.RECALLED: State.RECALLED,
+        Happening.EXPIRED: State.EXPIRED,
+        Happening.GIVEN_UP: State.UNDELIVERABLE,
+    },
     State.RETRIEVED: {Happening.REGISTERED: State.REGISTERED, Happening.REJECTED: State.REJECTED},
     State.REGISTERED: {},
     State.REJECTED: {},
@@ -160,14 +168,16 @@ def next_step(at: Position, happening: Happening) -> Step:
     """What a happening makes of a delivery."""
     to = TABLE[at.state].get(happening)
     match happening:
-        case Happening.RETRIEVED | Happening.REGISTERED | Happening.REJECTED:
+        case Happening.RETRIEVED | Happening.REGISTERED | Happening.REJECTED | Happening.FORWARDED:
             return _outcome(at, happening, to)
         case Happening.RECALLED:
             return _recall(at, to)
         case Happening.EXPIRED:
             running = at.state is State.HELD or (at.open and not at.leased)
             return Moved(to, unconfirmed=at.touched) if to is not None and running else Unmoved()
-        case Happening.HANDED_OVER | Happening.GIVEN_UP:
+        case Happening.GIVEN_UP:
+            return Moved(to) if to is not None and at.open else Unmoved()  # what arrived by a push is out of our hands
+        case Happening.HANDED_OVER:
             return Moved(to) if to is not None else Unmoved()
         case _:
             decided = happening in (Happening.APPROVED, Happening.DECLINED)
@@ -193,3 +203,38 @@ def _recall(at: Position, to: State | None) -> Step:
     if at.touched or not (at.open or at.state is State.HELD):
         return Refused("document.may_have_arrived")
     return Moved(to)
+
+
+SETTLED = 600.0
+"""Seconds after which every node is believed to know the catalogue under which a document was submitted."""
+
+
+class Go(StrEnum):
+    """What the second decision, before each hand-over, makes of it."""
+
+    NOW = "now"
+    LATER = "later"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The catalogue by which a process decides."""
+
+    digest: str
+    adopted: float
+    """Not later than it was taken into use, in seconds since 1970 on the database's clock."""
+
+
+def hand_over(code: str | None, *, submitted_by: str, submitted: float, present: Snapshot, now: float) -> Go:
+    """What a permit (``code`` is None) or a refusal means for a document: who is suspended waits, what ended is over.
+
+    A refusal is final only where this process knows as much as the one that took the document in, by the catalogue with
+    the digest ``submitted_by``: a node that has not read a new agreement yet must not give up what was sent under it.
+    """
+    if code is None:
+        return Go.NOW
+    if code == "policy.suspended":
+        return Go.LATER
+    knows = present.digest == submitted_by or present.adopted > submitted or now - submitted > SETTLED
+    return Go.NEVER if knows else Go.LATER

@@ -41,6 +41,33 @@ class Step(StrEnum):
     """How many were refused within a minute before their identity was proven."""
     REPEATED = "repeated"
     """How often a system was refused within a minute, beyond what is written one by one."""
+    HELD = "held"
+    """A document was taken in and waits for a second person. The following, up to ``undeliverable``, are its states."""
+    SUBMITTED = "submitted"
+    ARRIVED = "arrived"
+    RETRIEVED = "retrieved"
+    REGISTERED = "registered"
+    REJECTED = "rejected"
+    DECLINED = "declined"
+    RECALLED = "recalled"
+    EXPIRED = "expired"
+    UNDELIVERABLE = "undeliverable"
+    FORWARDED = "forwarded"
+    """The recipient passed a document on to another of its units."""
+    DISPUTED = "disputed"
+    """A recipient said something of a document whose life had ended otherwise."""
+    REQUEUED = "requeued"
+    """An operator had an undeliverable document tried again."""
+    OVERDUE = "overdue"
+    """A document was not registered within its service's time."""
+    LEASED = "leased"
+    """Documents are about to be given to a system of their recipient, out of its mailbox."""
+    SHOWN = "shown"
+    """Documents that wait for a second person are about to be shown to one who may decide."""
+    UPLOADED = "uploaded"
+    """A file was taken in, to go with documents."""
+    DOWNLOADED = "downloaded"
+    """A file, or some of it, is about to be given out."""
     ADMINISTERED = "administered"
     """A start, a stop, a catalogue taken into use, an operator's order."""
 
@@ -64,7 +91,7 @@ class Particulars:
     person: Mapping[str, str | None] | None = None
     case: str | None = None
     key: str | None = None
-    """The idempotency key."""
+    """The idempotency key; a document's reference."""
     subjects: tuple[str, ...] = ()
     """Pseudonyms."""
     more_subjects: int = 0
@@ -72,6 +99,8 @@ class Particulars:
     """Names that the caller gave and the catalogue does not know."""
     reason: str | None = None
     """Typed by a person."""
+    number: str | None = None
+    """The register number that a recipient gave a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +152,7 @@ def _beside(particulars: Particulars, salts: Mapping[str, str]) -> bytes:
         "more_subjects": particulars.more_subjects or None,
         "said": particulars.said,
         "reason": particulars.reason,
+        "number": particulars.number,
     }
     return orjson.dumps({name: value for name, value in kept.items() if value is not None})
 

@@ -56,6 +56,8 @@ class Head:
             brought.add(Obligation.CASE)
         if self.user is not None or person:
             brought.add(Obligation.USER)
+        if person:
+            brought.add(Obligation.PERSON)
         return frozenset(brought)
 
 

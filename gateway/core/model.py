@@ -84,7 +84,7 @@ class Service:
     """Of what is asked; of a document or an event itself."""
     response: Shape
     """Nothing fits that of a document or an event: they are not answered."""
-    life: Life | None
+    life: Life | None = None
     """Of a document or an event; None of an exchange."""
 
 
@@ -234,6 +234,10 @@ class Mandate:
     valid_until: date
     """Both inclusive, in the instance's time zone."""
 
+    def holds(self, day: date) -> bool:
+        """Whether it is in force on that day."""
+        return self.valid_from <= day <= self.valid_until
+
 
 @dataclass(frozen=True, slots=True)
 class Agency:
@@ -259,6 +263,8 @@ class Agency:
     deliveries: tuple[Way, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
     mandates: tuple[Mandate, ...] = ()
+    documents_by_system: bool = False
+    """What one of its systems sent is seen and recalled by that system alone, not by all of the agency's."""
 
     def way(self, service: ServiceId, unit: str | None = None) -> Way | None:
         """The first way that takes the service; with a unit, the first of that unit's, if it has one."""
@@ -289,7 +295,7 @@ class Grant:
     """One permission inside an agreement."""
 
     index: int
-    """Its place in the agreement, from 0."""
+    """Its place in the agreement, from 0. One that is written for a group of providers stands there once for each."""
     service: ServiceId
     provider: AgencyId
     consumers: frozenset[SystemId]
@@ -304,7 +310,8 @@ class Grant:
     quota: int | None
     """Calls in a day of the instance's time zone, for each consumer, exactly."""
     require: frozenset[Obligation]
-    approval: Approval | None
+    approval: Approval | None = None
+    """A second person must agree; of documents alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +330,7 @@ class Agreement:
 
 
 GrantKey = tuple[AgencyId, ServiceId, SystemId]
+MandateKey = tuple[AgencyId, ServiceId]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -342,6 +350,8 @@ class Catalogue:
     grants: Mapping[GrantKey, tuple[tuple[Agreement, Grant], ...]] = field(default_factory=dict)
     """By provider, service and consumer: what ``policy`` looks up."""
     calendar: Calendar = field(default_factory=Calendar)
+    mandates: Mapping[MandateKey, tuple[Mandate, ...]] = field(default_factory=dict)
+    """By who acts and service."""
 
     def endpoint(self, provider: AgencyId, service: ServiceId) -> Endpoint | None:
         """The endpoint, or None."""
@@ -349,7 +359,7 @@ class Catalogue:
         return agency.endpoints.get(service) if agency else None
 
 
-def catalogue(
+def catalogue(  # noqa: PLR0913 - what a catalogue is made of
     *,
     instance: str,
     zone: tzinfo,
@@ -358,8 +368,9 @@ def catalogue(
     agencies: Mapping[AgencyId, Agency],
     agreements: Mapping[AgreementId, Agreement],
     purposes: Mapping[str, str],
+    calendar: Calendar | None = None,
 ) -> Catalogue:
-    """A catalogue with its indexes: systems by id, grants by provider, service and consumer."""
+    """A catalogue with its indexes: systems by id, grants by provider, service and consumer, mandates by who acts."""
     systems = {system.id: system for agency in agencies.values() for system in agency.systems.values()}
     grants: dict[GrantKey, tuple[tuple[Agreement, Grant], ...]] = {}
     for agreement in agreements.values():
@@ -367,4 +378,21 @@ def catalogue(
             for consumer in grant.consumers:
                 key = (grant.provider, grant.service, consumer)
                 grants[key] = (*grants.get(key, ()), (agreement, grant))
-    return Catalogue(instance, zone, digest, services, agencies, agreements, purposes, systems, grants)
+    mandates: dict[MandateKey, tuple[Mandate, ...]] = {}
+    for agency in agencies.values():
+        for mandate in agency.mandates:
+            for service in mandate.services:
+                mandates[mandate.to, service] = (*mandates.get((mandate.to, service), ()), mandate)
+    return Catalogue(
+        instance=instance,
+        zone=zone,
+        digest=digest,
+        services=services,
+        agencies=agencies,
+        agreements=agreements,
+        purposes=purposes,
+        systems=systems,
+        grants=grants,
+        calendar=calendar or Calendar(),
+        mandates=mandates,
+    )

@@ -5,16 +5,20 @@ speaks, so that a refusal names the one thing that is missing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from gateway.core.model import (
+    EVENT,
     AgencyId,
     Agreement,
+    AgreementId,
     Catalogue,
     Endpoint,
     Grant,
+    GrantKey,
     Kind,
+    Mandate,
     Obligation,
     Service,
     ServiceId,
@@ -42,6 +46,12 @@ class Facts:
     """What the call brings of what a grant may require."""
     on_behalf: AgencyId | None = None
     """``Exchange-For``: the agency for which the consumer acts."""
+
+    @property
+    def spender(self) -> SystemId:
+        """Under which name rate and quota are counted: the agencies for which one platform acts share none."""
+        acting = _acting(self)
+        return self.consumer if acting is None else SystemId(f"{self.consumer} for {acting}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +104,98 @@ class Decision:
 
 def decide(catalogue: Catalogue, facts: Facts) -> Decision:
     """The decision on one call. Every input is a value; the same inputs give the same decision."""
-    grants = catalogue.grants.get((facts.provider, facts.service, facts.consumer), ())
-    stopped = _stopped(catalogue, facts)
+    today = facts.at.astimezone(catalogue.zone).date()
+    acting = _acting(facts)
+    mandated = acting is not None and mandate(catalogue, agency_of(facts.consumer), acting, facts.service, today)
+    grants = _grants(catalogue, facts, acting if mandated else None)
+    stopped = _stopped(catalogue, (facts.provider, facts.service, facts.consumer), acting if mandated else None)
     if stopped and grants:
         return _refuse("policy.suspended", facts, stopped[1], suspended=stopped[0])
-    if facts.on_behalf is not None and facts.on_behalf != agency_of(facts.consumer):
-        sentence = f"{agency_of(facts.consumer)} holds no mandate to act for {facts.on_behalf}."
+    if acting is not None and not mandated:
+        sentence = f"{agency_of(facts.consumer)} holds no mandate to act for {acting} in {facts.service} today."
         return _refuse("identity.not_mandated", facts, sentence)
     if not grants:
-        sentence = f"No agreement lets {facts.consumer} use {facts.service} of {facts.provider}."
+        sentence = f"No agreement lets {acting or facts.consumer} use {facts.service} of {facts.provider}."
         return _refuse("policy.no_agreement", facts, sentence)
-    today = facts.at.astimezone(catalogue.zone).date()
     weighed = [_weigh(agreement, grant, facts, today) for agreement, grant in grants]
     for decision in weighed:
         if decision.code == "policy.suspended":
             return decision
     return weighed[0] if len(weighed) == 1 else max(weighed, key=_closeness)
+
+
+def redecide(
+    catalogue: Catalogue,
+    *,
+    consumer: SystemId,
+    provider: AgencyId,
+    service: ServiceId,
+    purpose: str | None,
+    on_behalf: AgencyId | None,
+    at: datetime,
+) -> Decision:
+    """The second decision on a document, before it is handed over: asks again what may have changed meanwhile.
+
+    Scope and obligations were asked of the call that brought it. Of an event the consumer is the subscriber, whose
+    scopes count, and the provider is who published it. What is no longer in the catalogue is ``catalogue.unknown``,
+    for good; what is suspended may come back.
+    """
+    facts = Facts(consumer, provider, service, purpose, frozenset(), at, frozenset(Obligation), on_behalf)
+    said, system = catalogue.services.get(service), catalogue.systems.get(consumer)
+    if said is None or catalogue.endpoint(provider, service) is None:
+        return _refuse("catalogue.unknown", facts, f"{provider} has no {service} in the catalogue any more.")
+    if system is None:
+        return _refuse("catalogue.unknown", facts, f"{consumer} is not in the catalogue any more.")
+    scopes = system.scopes
+    if said.kind is not Kind.EVENT:
+        held = _grants(catalogue, facts, _acting(facts))
+        scopes = frozenset(grant.scope for _, grant in held if grant.scope is not None)
+    return decide(catalogue, replace(facts, scopes=scopes))
+
+
+def may_publish(catalogue: Catalogue, system: SystemId, service: ServiceId) -> Endpoint:
+    """The endpoint under which a system publishes an event. Raises Refusal."""
+    agency = agency_of(system)
+    endpoint, said = catalogue.endpoint(agency, service), catalogue.services.get(service)
+    if endpoint is None or said is None or said.kind is not Kind.EVENT:
+        raise Refusal("catalogue.unknown", f"{agency} publishes no events {service}.")
+    if system not in publishers(endpoint):
+        sentence = f"{agency} lets other systems of its own publish {service}, and not {system}."
+        raise Refusal("policy.no_agreement", sentence, agency=agency)
+    stopped = _stopped(catalogue, (agency, service, system), None)
+    if stopped:
+        raise Refusal("policy.suspended", stopped[1], agency=stopped[0])
+    return endpoint
+
+
+def publishers(endpoint: Endpoint) -> frozenset[SystemId]:
+    """The systems that may publish an event; nobody where the endpoint is none of events."""
+    systems = endpoint.options.get("systems", ()) if endpoint.protocol == EVENT else ()
+    return frozenset(SystemId(str(each)) for each in systems) if isinstance(systems, tuple) else frozenset()
+
+
+def mandate(catalogue: Catalogue, to: AgencyId, on_behalf: AgencyId, service: ServiceId, day: date) -> Mandate | None:
+    """The mandate by which one agency acts for another on that day, or None."""
+    held = catalogue.mandates.get((to, service), ())
+    return next((each for each in held if each.agency == on_behalf and each.holds(day)), None)
+
+
+def _acting(facts: Facts) -> AgencyId | None:
+    """The other agency for which the consumer says that it acts; its own is none."""
+    return facts.on_behalf if facts.on_behalf != agency_of(facts.consumer) else None
+
+
+def _grants(catalogue: Catalogue, facts: Facts, mandator: AgencyId | None) -> tuple[tuple[Agreement, Grant], ...]:
+    """What is weighed: the grants to the consumer; to whoever acts for an agency, those to any of its systems."""
+    if mandator is None:
+        return catalogue.grants.get((facts.provider, facts.service, facts.consumer), ())
+    agency = catalogue.agencies.get(mandator)
+    found = {
+        (agreement.id, grant.index): (agreement, grant)
+        for system in (agency.systems if agency else ())
+        for agreement, grant in catalogue.grants.get((facts.provider, facts.service, system), ())
+    }
+    return tuple(found.values())
 
 
 def _refuse(code: str, facts: Facts, sentence: str, *, suspended: str | None = None) -> Decision:
@@ -120,19 +206,23 @@ def _closeness(decision: Decision) -> int:
     return len(_STAGES) if decision.code is None else list(_STAGES).index(decision.code)
 
 
-def _stopped(catalogue: Catalogue, facts: Facts) -> tuple[str, str] | None:
-    """The agency, and the sentence, of a suspension of a party, its system or the endpoint, or of what is missing."""
-    consumer = agency_of(facts.consumer)
-    system = catalogue.systems.get(facts.consumer)
-    endpoint = catalogue.endpoint(facts.provider, facts.service)
+def _stopped(catalogue: Catalogue, key: GrantKey, mandator: AgencyId | None) -> tuple[str, str] | None:
+    """The agency, and the sentence, of a suspension of a party, its system or the endpoint, or of what is missing.
+
+    Systems of an agency that another acts for do not matter here: none of them takes part.
+    """
+    provider, service, name = key
+    consumer, system, endpoint = agency_of(name), catalogue.systems.get(name), catalogue.endpoint(provider, service)
     if _standing(catalogue, consumer) is not Standing.ACTIVE:
         return consumer, f"The agency {consumer} is suspended."
-    if _standing(catalogue, facts.provider) is not Standing.ACTIVE:
-        return facts.provider, f"The agency {facts.provider} is suspended."
+    if mandator is not None and _standing(catalogue, mandator) is not Standing.ACTIVE:
+        return mandator, f"The agency {mandator} is suspended."
+    if _standing(catalogue, provider) is not Standing.ACTIVE:
+        return provider, f"The agency {provider} is suspended."
     if system is None or system.standing is not Standing.ACTIVE:
-        return consumer, f"The system {facts.consumer} is suspended."
+        return consumer, f"The system {name} is suspended."
     if endpoint is None or endpoint.standing is not Standing.ACTIVE:
-        return facts.provider, f"{facts.service} of {facts.provider} is suspended."
+        return provider, f"{service} of {provider} is suspended."
     return None
 
 
@@ -168,7 +258,11 @@ def _headers(require: Iterable[Obligation]) -> str:
     return " and ".join(_HEADERS[each] for each in sorted(require))
 
 
-_HEADERS = {Obligation.CASE: "Exchange-Case", Obligation.USER: "Exchange-User"}
+_HEADERS = {
+    Obligation.CASE: "Exchange-Case",
+    Obligation.USER: "Exchange-User",
+    Obligation.PERSON: "Exchange-User-Assertion",
+}
 
 # By the code of the refusal, in the order in which they are asked: the later the one that failed, the closer the call.
 _STAGES: Mapping[str, _Stage] = {
@@ -203,18 +297,36 @@ _STAGES: Mapping[str, _Stage] = {
 
 
 def shows(catalogue: Catalogue, provider: AgencyId, service: Service, consumer: SystemId) -> bool:
-    """Whether the consumer may know that the agency provides the service."""
-    if service.kind is not Kind.EXCHANGE or catalogue.endpoint(provider, service.id) is None:
+    """Whether the consumer may know that the agency provides the service: answers it, takes it or publishes it."""
+    if catalogue.endpoint(provider, service.id) is None:
         return False
-    return service.visibility is Visibility.MEMBERS or (provider, service.id, consumer) in catalogue.grants
+    if service.visibility is Visibility.MEMBERS or (provider, service.id, consumer) in catalogue.grants:
+        return True
+    return any(
+        (provider, service.id, system) in catalogue.grants
+        for held in catalogue.mandates.get((agency_of(consumer), service.id), ())
+        for system in (catalogue.agencies[held.agency].systems if held.agency in catalogue.agencies else ())
+    )
 
 
-def visible(catalogue: Catalogue, provider: AgencyId, said: ServiceId, consumer: SystemId) -> tuple[Endpoint, Service]:
-    """The endpoint, where the caller may know of it. Raises Refusal catalogue.unknown, the same for every reason."""
+def visible(
+    catalogue: Catalogue, provider: AgencyId, said: ServiceId, consumer: SystemId, kind: Kind = Kind.EXCHANGE
+) -> tuple[Endpoint, Service]:
+    """The endpoint of a service of that kind, where the caller may know of it.
+
+    Raises Refusal catalogue.unknown, the same for every reason: an address of exchanges serves no document.
+    """
     endpoint, service = catalogue.endpoint(provider, said), catalogue.services.get(said)
-    if endpoint and service and shows(catalogue, provider, service, consumer):
+    if endpoint and service and service.kind is kind and shows(catalogue, provider, service, consumer):
         return endpoint, service
-    raise Refusal("catalogue.unknown", f"{provider} provides no service {said} that you can see.")
+    raise Refusal("catalogue.unknown", f"{provider} {_PROVIDES[kind]} {said} that you can see.")
+
+
+_PROVIDES = {
+    Kind.EXCHANGE: "provides no service",
+    Kind.DOCUMENT: "takes no documents",
+    Kind.EVENT: "publishes no events",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,25 +336,36 @@ class Entitled:
     consumer: SystemId
     agreement: Agreement
     grant: Grant
+    on_behalf: AgencyId | None = None
+    """For whom, by a mandate."""
 
 
 def who(catalogue: Catalogue, provider: AgencyId, service: ServiceId, at: datetime) -> tuple[Entitled, ...]:
     """Everyone who could use the endpoint at that time: the policy turned round, asked of ``decide`` itself."""
-    found = []
+    found: dict[tuple[SystemId, AgencyId | None, AgreementId, int], Entitled] = {}
     for (owner, said, consumer), grants in sorted(catalogue.grants.items()):
         if (owner, said) != (provider, service):
             continue
-        for agreement, grant in grants:
-            best = Facts(
-                consumer,
-                provider,
-                service,
-                min(grant.purposes, default=None),
-                frozenset({grant.scope} if grant.scope else ()),
-                at,
-                frozenset(Obligation),
-            )
-            today = at.astimezone(catalogue.zone).date()
-            if decide(catalogue, best).permitted and _weigh(agreement, grant, best, today).permitted:
-                found.append(Entitled(consumer, agreement, grant))
-    return tuple(found)
+        for caller, on_behalf in ((consumer, None), *_actors(catalogue, agency_of(consumer), service)):
+            for agreement, grant in grants:
+                best = _best(caller, grant, at, on_behalf)
+                today = at.astimezone(catalogue.zone).date()
+                if decide(catalogue, best).permitted and _weigh(agreement, grant, best, today).permitted:
+                    key = (caller, on_behalf, agreement.id, grant.index)
+                    found.setdefault(key, Entitled(caller, agreement, grant, on_behalf))
+    return tuple(found.values())
+
+
+def _best(caller: SystemId, grant: Grant, at: datetime, on_behalf: AgencyId | None) -> Facts:
+    """A call that brings everything that the grant asks for."""
+    purpose, scopes = min(grant.purposes, default=None), frozenset({grant.scope} if grant.scope else ())
+    return Facts(caller, grant.provider, grant.service, purpose, scopes, at, frozenset(Obligation), on_behalf)
+
+
+def _actors(catalogue: Catalogue, agency: AgencyId, service: ServiceId) -> Iterable[tuple[SystemId, AgencyId]]:
+    """The systems of those whom the agency gave a mandate for the service, on whatever days."""
+    member = catalogue.agencies.get(agency)
+    for held in member.mandates if member else ():
+        actor = catalogue.agencies.get(held.to)
+        if service in held.services and actor is not None:
+            yield from ((system, agency) for system in sorted(actor.systems))

@@ -201,6 +201,11 @@ TABLE: Mapping[str, Kind] = {
     "approval.decided": Kind(
         409, "It has been decided already", "Look at GET /v1/documents/{id} for what was decided."
     ),
+    "subscription.not_possible": Kind(
+        409,
+        "It cannot be subscribed to, or ended, so",
+        "Do what the detail says: what a folder subscribes to is changed there, and deliveries names the ways.",
+    ),
     "attachment.unknown": Kind(
         404,
         "There is no such attachment for you",
@@ -210,6 +215,11 @@ TABLE: Mapping[str, Kind] = {
         422,
         "The file is not the one that was announced",
         "Send the file again with the Content-Digest of exactly its bytes.",
+    ),
+    "attachment.media_type": Kind(
+        415,
+        "The file is not what it is declared as",
+        "Send the file with the Content-Type that it really has, not compressed.",
     ),
     "attachment.not_accepted": Kind(
         422,

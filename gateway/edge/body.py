@@ -17,7 +17,7 @@ LINGER = 1.0
 LINGER_BYTES = 256 * 1024
 """What is still taken in of such a body: most honest callers come to their end within it."""
 
-_BROKEN = (TransferEncodingError, web.RequestPayloadError, ConnectionError)
+BROKEN = (TransferEncodingError, web.RequestPayloadError, ConnectionError)
 """What reading raises where a body was framed wrongly, or its sender went away."""
 
 
@@ -35,17 +35,18 @@ async def read(request: web.Request, limit: int) -> bytes:
         raw = request.content.read_nowait()
         hold_size(len(raw), limit)
         return raw
-    await _invite(request)
+    await invite(request)
     try:
         async with asyncio.timeout(SECONDS):
             return await _read_up_to(request, limit)
     except TimeoutError as error:
         raise Refusal("request.malformed", f"The body did not arrive within {SECONDS:g} seconds.") from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise Refusal("request.malformed", "The body broke off or was framed wrongly.") from error
 
 
-async def _invite(request: web.Request) -> None:
+async def invite(request: web.Request) -> None:
+    """Tell a caller who waits for it that the body is wanted now."""
     expected = request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue"
     if expected and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -69,7 +70,7 @@ async def dismiss(request: web.Request, answer: web.Response) -> None:
     9.6): so a little is taken in, then nothing more, which stops the sender; and only then is it closed.
     """
     answer.force_close()
-    with contextlib.suppress(TimeoutError, *_BROKEN):
+    with contextlib.suppress(TimeoutError, *BROKEN):
         await answer.prepare(request)
         await answer.write_eof()
         async with asyncio.timeout(LINGER):

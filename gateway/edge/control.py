@@ -86,15 +86,18 @@ def hold_fields(fields: Mapping[str, str], wanted: Collection[str]) -> None:
     if fields.keys() != set(wanted):
         raise BadOrder(f"the order must have the fields {', '.join(wanted)}, and no others")
     for name, value in fields.items():
-        if len(value) > MAX_TEXT or not _is_line(value):
+        if len(value) > MAX_TEXT or not is_line(value):
             raise BadOrder(
                 f"{name} must be one line of 1 to {MAX_TEXT} characters, with something to see, and without control "
                 "characters and ones that turn the direction of writing"
             )
 
 
-def _is_line(value: str) -> bool:
-    """Khmer, Lao and Thai are written with signs that are not printable, such as U+200B between words."""
+def is_line(value: str) -> bool:
+    """Whether it fits one line that people read.
+
+    Khmer, Lao and Thai are written with signs that are not printable, such as U+200B between words.
+    """
     fit = all(unicodedata.category(each) not in _UNFIT and each not in _TURNING for each in value)
     return fit and any(each.isprintable() and not each.isspace() for each in value)
 

@@ -8,6 +8,8 @@ import socket
 from collections.abc import Sequence
 from itertools import chain, zip_longest
 
+from gateway.core.reach import Reach
+
 STAGGER = 0.25
 """Seconds after which the next address is tried beside those before it (RFC 8305, section 5)."""
 
@@ -15,10 +17,27 @@ _Info = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | 
 """What getaddrinfo gives for one address."""
 
 
-async def reached(host: str, port: int) -> socket.socket:
-    """Raises OSError: of the name, or of the address that failed first."""
+class Barred(Exception):
+    """The name leads only where the caller may not go; the text says what kind of addresses those are."""
+
+
+async def reached(host: str, port: int, reach: Reach | None = None) -> socket.socket:
+    """Raises OSError: of the name, or of the address that failed first; and Barred, before anything is dialled.
+
+    ``reach`` is asked about each address that the name has now: nobody looks the name up again after it.
+    """
     loop = asyncio.get_running_loop()
-    return await raced(mixed(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return await raced(mixed(found if reach is None else permitted(found, reach)))
+
+
+def permitted(found: Sequence[_Info], reach: Reach) -> Sequence[_Info]:
+    """Those that may be dialled. Raises Barred where there is none."""
+    kinds = {each: reach.barred(str(each[4][0])) for each in found}
+    left = [each for each, kind in kinds.items() if kind is None]
+    if not left:
+        raise Barred(f"its name leads to no address but {' and '.join(sorted(set(map(str, kinds.values()))))} ones")
+    return left
 
 
 def mixed(found: Sequence[_Info]) -> list[_Info]:

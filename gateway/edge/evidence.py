@@ -43,6 +43,8 @@ class Trail:
     provider: AgencyId | None = None
     service: ServiceId | None = None
     consumer: SystemId | None = None
+    document: str | None = None
+    """The document that the call is about."""
     person: Person | None = None
     head: Head | None = None
     agreement: Agreement | None = None
@@ -85,8 +87,16 @@ class Trail:
                 else:
                     self.subjects[spelled] = pseudonym(self.period_key, spelled)
 
-    def draft(self, step: Step, *, status: int | None, code: str | None = None, released: bytes | None = None) -> Draft:
-        """The entry of this exchange at this step."""
+    def draft(
+        self,
+        step: Step,
+        *,
+        status: int | None,
+        code: str | None = None,
+        released: bytes | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> Draft:
+        """The entry of this exchange at this step; ``more`` are facts that only its kind of call has."""
         self.concluded = self.concluded or step is Step.ANSWERED
         head = self.head
         facts = {
@@ -99,6 +109,7 @@ class Trail:
             "on_behalf": self._known(head.on_behalf if head else None, self.catalogue.agencies),
             "provider": self._known(self.provider, self.catalogue.agencies),
             "service": self._known(self.service, self.catalogue.services),
+            "document": self.document,
             "agreement": self.agreement.id if self.agreement else None,
             "grant": self.grant.index if self.grant else None,
             "legal_basis": self.agreement.legal_basis if self.agreement else None,
@@ -107,9 +118,23 @@ class Trail:
             "remote": self.peer.address,
             "status": status,
             "code": code,
+            **(more or {}),
         }
         bodies = Bodies(self.received, self.sent, self.provided, released)
-        return draft(facts, bodies, self._particulars(), random_bytes(SALTS_BYTES))
+        return draft(facts, bodies, self.particulars(), random_bytes(SALTS_BYTES))
+
+    def grounds(self) -> Mapping[str, Any]:
+        """On what a document was let in, for the entry that says so."""
+        head, agreement = self.head, self.agreement
+        return {
+            "exchange": self.exchange,
+            "agreement": agreement.id if agreement else None,
+            "grant": self.grant.index if self.grant else None,
+            "legal_basis": agreement.legal_basis if agreement else None,
+            "purpose": self._known(head.purpose if head else None, self.catalogue.purposes),
+            "catalogue": self.catalogue.digest[:16],
+            "remote": self.peer.address,
+        }
 
     def _known(self, name: str | None, names: Container[str]) -> str | None:
         """A name of the catalogue; what a caller made up may be somebody's name, and goes to the particulars."""
@@ -129,11 +154,12 @@ class Trail:
             said["on_behalf"] = str(head.on_behalf)
         return said or None
 
-    def _particulars(self) -> Particulars:
+    def particulars(self) -> Particulars:
+        """What stands beside its entry, as it may have to be forgotten."""
         head = self.head
         return Particulars(
             user=head.user if head else None,
-            person=_shown(self.person) if self.person else None,
+            person=shown(self.person) if self.person else None,
             case=head.case if head else None,
             key=head.key if head else None,
             said=self._said(),
@@ -142,15 +168,16 @@ class Trail:
         )
 
 
-def _shown(person: Person) -> Mapping[str, str | None]:
-    shown = {
+def shown(person: Person) -> Mapping[str, str | None]:
+    """A person as entries and heads name them."""
+    said = {
         "issuer": person.issuer,
         "subject": person.subject,
         "post": person.post,
         "unit": person.unit,
         "level": person.level,
     }
-    return {name: value for name, value in shown.items() if value is not None}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def administered(catalogue: Catalogue, what: str, **facts: str | int | None) -> Draft:

@@ -1,19 +1,33 @@
 """The journal's writer: gapless numbers, one batch in flight, nothing reported before it is durable.
 
 Everything that must be true together with an entry (the claim of an idempotency key, say) is done in the same
-transaction: such work is a plan (see ``store``) that may write entries as it goes.
+transaction: such work is a plan (see ``store``) that may write entries as it goes. A process may have several writers
+(one for exchanges, one for documents, so that a wait for a lane delays no exchange), each with a number of its own.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from gateway.core.entry import Draft, Stamp, numbered
 from gateway.core.refusal import Refusal
-from gateway.edge.store import MONTH, Driver, Plan, StoreFailed, StoreRefused, StoreUnsure, StoreWaited
+from gateway.edge import holds
+from gateway.edge.documents.records import LaneKey
+from gateway.edge.store import (
+    MAX_ROWS,
+    MONTH,
+    Driver,
+    LanesHeld,
+    Plan,
+    StoreFailed,
+    StoreRefused,
+    StoreUnsure,
+    StoreWaited,
+    chunks,
+)
 
 T = TypeVar("T")
 
@@ -40,6 +54,8 @@ class Book:
         self.writer = writer
         self.last = last
         self.rows: list[Any] = []
+        self.about: set[str] = set()
+        """Documents to which something happens in this batch; whoever waits for them is told when it is durable."""
 
     def write(self, draft: Draft) -> Stamp:
         """Give the draft the next number."""
@@ -53,6 +69,7 @@ class Book:
 class _Work(Generic[T]):
     plan: Callable[[Book], Plan[T]]
     locks: tuple[str, ...]
+    lanes: frozenset[LaneKey]
     done: "asyncio.Future[T]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -68,6 +85,9 @@ class _Attempt:
         self.month = datetime.now(UTC).strftime("%Y_%m")
         self.results: list[Any] = []
         self.book = Book(0, 0)
+        self.lanes: frozenset[LaneKey] = frozenset().union(*(work.lanes for work in batch))
+        self.locking = False
+        """It is at its lanes, before the first of its works."""
         self._at: _Work[Any] | None = None
 
     def plan(self, book: Book, *, month_is_there: bool) -> Plan[None]:
@@ -75,13 +95,16 @@ class _Attempt:
         self.results, self.book, self._at = [], book, None
         if not month_is_there:
             yield MONTH, (self.month,)
+        self.locking = True
+        yield from holds.lock(self.lanes)
+        self.locking = False
         for work in self.batch:  # in the order of their locks
             self._at = work
             result = yield from work.plan(book)
             self.results.append(result)
         self._at = None
-        if book.rows:
-            yield f"insert into journal_{self.month} {COLUMNS}", book.rows
+        for rows in chunks(book.rows, 5):
+            yield f"insert into journal_{self.month} {COLUMNS}", rows
 
     def tell(self) -> None:
         """Give each its result."""
@@ -101,33 +124,25 @@ class _Attempt:
 
         Its numbers are taken again: that waits for a transaction which the database may still be about to commit.
         """
+        last = self.book.rows[-5 * MAX_ROWS :]
         yield MONTH, (self.month,)
-        rows = yield f"insert into journal_{self.month} {COLUMNS} on conflict do nothing returning n", self.book.rows
+        rows = yield f"insert into journal_{self.month} {COLUMNS} on conflict do nothing returning n", last
         if rows:
             raise _NeverHappenedError
-        writer, n, leaf, *_ = self.book.rows[-5:]
+        writer, n, leaf, *_ = last[-5:]
         rows = yield f"select leaf from journal_{self.month} where writer = $1 and n = $2", (writer, n)  # noqa: S608
         if rows[0][0] != leaf:
             raise StoreFailed(f"another process writes under the number {writer}: restart this one")
 
 
-class Journal:
-    """The one writer of this process."""
+class _Ledger:
+    """The numbers of one writer, and its transactions: each is done once, also where COMMIT's answer is lost."""
 
-    def __init__(self, driver: Driver, *, observe: Callable[[float, int], None] = lambda _s, _n: None) -> None:
-        """``observe`` is told of each commit: seconds, entries."""
+    def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._observe = observe
-        self._writer = 0
+        self.writer = 0
         self._last = 0
         self._months: set[str] = set()
-        self._waiting: list[_Work[Any]] = []
-        self._wake = asyncio.Event()
-        self._closing = False
-        self._failing = False
-        self._begun: float | None = None
-        """When the batch in flight began."""
-        self._task: asyncio.Task[None] | None = None
         self._unsure: _Attempt | None = None
 
     async def open(self, program: str) -> None:
@@ -138,101 +153,12 @@ class Journal:
             rows = yield sql, (program,)
             return int(rows[0][0])
 
-        self._writer = await self._driver.transact(begin)
-        self._task = asyncio.create_task(self._write_on())
+        self.writer = await self._driver.transact(begin)
 
-    @property
-    def writer(self) -> int:
-        """This process's number in the journal."""
-        return self._writer
-
-    @property
-    def failing(self) -> bool:
-        """The last batch could not be written, or the present one hangs: nothing new should be begun."""
-        hangs = self._begun is not None and asyncio.get_running_loop().time() - self._begun > HANGS
-        return self._failing or hangs
-
-    @property
-    def waiting(self) -> int:
-        """Works that wait for a batch."""
-        return len(self._waiting)
-
-    async def append(self, draft: Draft) -> Stamp:
-        """Write one entry; returns when it is durable. Raises Refusal journal.unavailable."""
-
-        def only(book: Book) -> Plan[Stamp]:
-            yield from ()
-            return book.write(draft)
-
-        return await self.run(only)
-
-    async def run(self, plan: Callable[[Book], Plan[T]], *, locks: tuple[str, ...] = ()) -> T:
-        """Do the plan's work and what it writes in one transaction. Raises Refusal journal.unavailable.
-
-        ``locks`` names the row that the plan will hold: a batch takes them in order, so that two processes that
-        hold some of the same rows never wait for each other in a circle.
-        """
-        if self._closing or len(self._waiting) >= MAX_WAITING or (self._begun is not None and self.failing):
-            raise unavailable()
-        work = _Work(plan, locks)
-        self._waiting.append(work)
-        self._wake.set()
-        return await work.done
-
-    async def close(self) -> None:
-        """Write what waits, then stop."""
-        self._closing = True
-        self._wake.set()
-        if self._task:
-            await self._task
-        await self._driver.close()
-
-    async def _write_on(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not (self._closing and not self._waiting):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PROBE if self._failing else None):
-                    await self._wake.wait()
-            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-            if not self._waiting and not self._closing:
-                self._wake.clear()
-            batch.sort(key=lambda work: (not work.locks, work.locks))  # who takes no row to keep, or skips, comes last
-            begun = self._begun = loop.time()
-            await self._commit(batch)  # an empty one is the probe of a database that failed
-            self._begun = None
-            rest = SPACING - (loop.time() - begun)
-            if len(batch) > 1 and rest > 0 and not self._closing:
-                await asyncio.sleep(rest)
-
-    async def _commit(self, batch: Sequence[_Work[Any]]) -> None:
-        """One batch, without what waits for others; where something is refused or mistaken, each work by itself."""
-        begun = asyncio.get_running_loop().time()
-        attempt = _Attempt(batch)
-        try:
-            await self._transact(attempt)
-        except StoreFailed as error:
-            self._failing = True
-            _refuse(batch, error)
-        except StoreWaited as error:
-            stuck = attempt.stuck()
-            _refuse(stuck, error)
-            if others := [work for work in batch if work not in stuck]:
-                await self._commit(others)
-        except Exception as error:  # noqa: BLE001 - a plan's own mistake must not end the writer
-            if len(batch) == 1:
-                _refuse(batch, error)
-            else:
-                for work in batch:
-                    await self._commit([work])
-        else:
-            self._failing = False
-            self._observe(asyncio.get_running_loop().time() - begun, len(attempt.book.rows) // 5)
-            attempt.tell()
-
-    async def _transact(self, attempt: _Attempt) -> None:
+    async def transact(self, attempt: _Attempt) -> None:
         """Do it once, under the next numbers; where COMMIT is not answered, find out. Raises as the driver does."""
         await self._find_out()
-        first = (self._writer, self._last)
+        first = (self.writer, self._last)
         there = attempt.month in self._months
         for _ in range(TRIES):
             try:
@@ -266,6 +192,165 @@ class Journal:
             self._unsure, self._last = None, attempt.book.last
             return True
         raise StoreFailed("the database is still busy with a batch whose connection was lost")
+
+
+class Journal:
+    """A writer with a number of its own."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        observe: Callable[[float, int], None] = lambda _s, _n: None,
+        tell: Callable[[Collection[str]], None] = lambda _: None,
+    ) -> None:
+        """``observe`` is told of each commit, seconds and entries; ``tell`` which documents were changed by it."""
+        self._driver = driver
+        self._holds = holds.Holds(driver)
+        self._observe = observe
+        self._tell = tell
+        self._ledger = _Ledger(driver)
+        self._waiting: list[_Work[Any]] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._failing = False
+        self._begun: float | None = None
+        """When the batch in flight began."""
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self, program: str) -> None:
+        """Take a new writer's number. Raises StoreFailed."""
+        await self._ledger.open(program)
+        self._task = asyncio.create_task(self._write_on())
+
+    @property
+    def writer(self) -> int:
+        """This process's number in the journal."""
+        return self._ledger.writer
+
+    @property
+    def failing(self) -> bool:
+        """The last batch could not be written, or the present one hangs: nothing new should be begun."""
+        hangs = self._begun is not None and asyncio.get_running_loop().time() - self._begun > HANGS
+        return self._failing or hangs
+
+    @property
+    def waiting(self) -> int:
+        """Works that wait for a batch."""
+        return len(self._waiting)
+
+    async def append(self, draft: Draft) -> Stamp:
+        """Write one entry; returns when it is durable. Raises Refusal journal.unavailable."""
+
+        def only(book: Book) -> Plan[Stamp]:
+            yield from ()
+            return book.write(draft)
+
+        return await self.run(only)
+
+    async def run(
+        self, plan: Callable[[Book], Plan[T]], *, locks: tuple[str, ...] = (), lanes: Collection[LaneKey] = ()
+    ) -> T:
+        """Do the plan's work and what it writes in one transaction. Raises Refusal journal.unavailable.
+
+        ``locks`` names the row that the plan will hold: a batch takes them in order, so that two processes that
+        hold some of the same rows never wait for each other in a circle. ``lanes`` are made and locked before the
+        batch's first plan; where another transaction holds one for too long, the refusal's cause is LanesHeld.
+        """
+        if self._closing or len(self._waiting) >= MAX_WAITING or (self._begun is not None and self.failing):
+            raise unavailable()
+        work = _Work(plan, locks, frozenset(lanes))
+        self._waiting.append(work)
+        self._wake.set()
+        return await work.done
+
+    async def close(self) -> None:
+        """Write what waits, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._task:
+            await self._task
+        await self._driver.close()
+
+    async def _write_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not (self._closing and not self._waiting):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PROBE if self._failing else None):
+                    await self._wake.wait()
+            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            if not self._waiting and not self._closing:
+                self._wake.clear()
+            batch.sort(key=lambda work: (not work.locks, work.locks))  # who takes no row to keep, or skips, comes last
+            begun = self._begun = loop.time()
+            await self._commit_free(batch)  # an empty one is the probe of a database that failed
+            self._begun = None
+            rest = SPACING - (loop.time() - begun)
+            if len(batch) > 1 and rest > 0 and not self._closing:
+                await asyncio.sleep(rest)
+
+    async def _commit_free(self, batch: Sequence[_Work[Any]]) -> None:
+        """One batch, without the works that need a lane which was held a moment ago, and is so still."""
+        try:
+            held = await self._holds.still(lane for work in batch for lane in work.lanes)
+        except (StoreFailed, StoreRefused) as error:
+            self._failing = isinstance(error, StoreFailed)
+            _refuse(batch, error)
+        else:
+            await self._commit(_without(batch, held))
+
+    async def _commit(self, batch: Sequence[_Work[Any]], left: int = TRIES) -> None:
+        """One batch, without what waits for others; where something is refused or mistaken, each work by itself."""
+        begun = asyncio.get_running_loop().time()
+        attempt = _Attempt(batch)
+        try:
+            await self._ledger.transact(attempt)
+        except StoreFailed as error:
+            self._failing = True
+            _refuse(batch, error)
+        except StoreWaited as error:
+            if attempt.locking:
+                await self._commit_others(attempt, error, left - 1)
+                return
+            stuck = attempt.stuck()
+            _refuse(stuck, error)
+            if others := [work for work in batch if work not in stuck]:
+                await self._commit(others)
+        except Exception as error:  # noqa: BLE001 - a plan's own mistake must not end the writer
+            if len(batch) == 1:
+                _refuse(batch, error)
+            else:
+                for work in batch:
+                    await self._commit([work])
+        else:
+            self._failing = False
+            self._observe(asyncio.get_running_loop().time() - begun, len(attempt.book.rows) // 5)
+            attempt.tell()
+            if attempt.book.about:
+                self._tell(attempt.book.about)
+
+    async def _commit_others(self, attempt: _Attempt, error: StoreWaited, left: int) -> None:
+        """A batch whose lanes could not all be had: once more, without the works that need those."""
+        try:
+            held = await self._holds.among(attempt.lanes)
+        except (StoreFailed, StoreRefused) as failed:
+            self._failing = isinstance(failed, StoreFailed)
+            _refuse(attempt.batch, failed)
+            return
+        others = _without(attempt.batch, held)
+        if not left:  # each time somebody else was quicker
+            _refuse(others, error)
+        elif others:
+            await self._commit(others, left)
+
+
+def _without(batch: Sequence[_Work[Any]], held: frozenset[LaneKey]) -> Sequence[_Work[Any]]:
+    """The works that need none of the held lanes; the others are told."""
+    if not held:
+        return batch
+    stuck = [work for work in batch if not held.isdisjoint(work.lanes)]
+    _refuse(stuck, LanesHeld(held))
+    return [work for work in batch if work not in stuck]
 
 
 def _refuse(works: Sequence[_Work[Any]], error: Exception) -> None:

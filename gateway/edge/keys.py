@@ -13,11 +13,12 @@ from typing import Any
 
 import orjson
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jwt import PyJWS
-from jwt.algorithms import ECAlgorithm
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
+from gateway.core import webhook
 from gateway.core.jwk import BadKey, VerifyingKey, pinned, private_key, public_part, thumbprint, verifying_key
 from gateway.core.shape import Malformed, parse
 
@@ -29,6 +30,9 @@ SIGNING = ("ES256", "EdDSA")
 SIGNING_FILE = "signing.jwk.json"
 NEXT_FILE = "signing.next.jwk.json"
 MASTER_FILE = "master.key.json"
+BUCKET_FILE = "attachments.key.json"
+WEBHOOK_FILE = "webhook.jwk.json"
+WEBHOOK_NEXT_FILE = "webhook.next.jwk.json"
 
 _MAX_FILE = 65_536
 _NONCE = 12
@@ -69,6 +73,8 @@ class Keyring:
     """The same by kid."""
     master: bytes = field(repr=False)
     """32 bytes."""
+    webhooks: tuple[SigningKey, ...] = ()
+    """Ed25519; with all of them every webhook is signed, so that who knows one of them verifies it."""
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
         """Encrypt and bind to a context (what it is and whose), by AES-256-GCM.
@@ -106,22 +112,65 @@ def read(folder: Path, instance: str) -> Keyring:
         published,
         {key.kid: key for key in map(verifying_key, published)},
         _master(home / MASTER_FILE, instance),
+        _webhooks(home, instance),
     )
 
 
-def _further(home: Path) -> list[Path]:
-    """The signing keys that verify only: earlier ones, and the one to come."""
+def _webhooks(home: Path, instance: str) -> tuple[SigningKey, ...]:
+    """The present one first. None at all are enough where no agency's folder names a webhook."""
+    paths = [home / WEBHOOK_FILE] if os.path.lexists(home / WEBHOOK_FILE) else []
+    paths += _further(home, "webhook")
+    if len(paths) > webhook.MAX_KEYS:
+        raise BadKeys(f"{home} has {len(paths)} webhook keys, and {webhook.MAX_KEYS} are the most: remove older ones")
+    read = [(path, _signing(path, instance)[0]) for path in paths]
+    for path, key in read:
+        if not isinstance(key.key, ed25519.Ed25519PrivateKey):
+            raise BadKeys(f"{path} is no Ed25519 key, as webhooks need: make one with gateway keys gateway")
+    return tuple(key for _, key in read)
+
+
+def _further(home: Path, kind: str = "signing") -> list[Path]:
+    """Beside the present key: earlier ones, and the one to come."""
     try:
         files = sorted(home.iterdir())
     except OSError as error:  # a folder that may be entered and not be listed would hide them
         raise BadKeys(_unread(home, error)) from error
-    return [path for path in files if path.match("signing.*.jwk.json")]
+    return [path for path in files if path.match(f"{kind}.*.jwk.json")]
+
+
+def bucket_key(folder: Path, instance: str) -> Mapping[str, str] | None:
+    """The access key of the bucket for attachments; None where there is no such file. Raises BadKeys."""
+    path = folder / "gateway" / BUCKET_FILE
+    if not os.path.lexists(path):
+        return None
+    document = _document(path, instance)
+    names = ("access_key_id", "secret_access_key")
+    if not all(isinstance(document.get(name), str) and document[name] for name in names):
+        raise BadKeys(f"{path} must hold {' and '.join(names)}, beside its instance")
+    return {name: document[name] for name in names}
 
 
 def new_signing_key(instance: str) -> dict[str, str]:
     """A fresh private JWK (EC P-256, ES256) for ``gateway/signing.jwk.json``."""
     made = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
     return {"instance": instance, **made, "kid": thumbprint(made), "alg": "ES256"}
+
+
+def new_webhook_key(instance: str) -> dict[str, str]:
+    """A fresh private JWK (Ed25519) for ``gateway/webhook.jwk.json``."""
+    made = OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate(), as_dict=True)
+    return {"instance": instance, **made, "kid": thumbprint(made), "alg": "EdDSA"}
+
+
+def webhook_keys(keyring: Keyring) -> dict[str, object]:
+    """What receivers of webhooks may know: each public key as a JWK, and as Standard Webhooks writes it (``whpk_``)."""
+    published = []
+    for each in keyring.webhooks:
+        public = each.key.public_key()
+        jwk = OKPAlgorithm.to_jwk(public, as_dict=True)
+        members = {"kty": jwk["kty"], "crv": jwk["crv"], "x": jwk["x"], "kid": each.kid, "alg": "EdDSA", "use": "sig"}
+        published.append({**members, "whpk": webhook.public(public)})
+    return {"keys": published}
 
 
 def new_client_key(instance: str) -> tuple[dict[str, str], dict[str, object]]:

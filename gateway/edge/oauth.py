@@ -18,6 +18,7 @@ from gateway.core.jwk import ALGORITHMS
 from gateway.core.limits import Bucket, draw, full
 from gateway.core.model import Catalogue, Rate, System, SystemId
 from gateway.core.refusal import Refusal
+from gateway.edge import keys
 from gateway.edge.body import dismiss
 from gateway.edge.evidence import new_id
 from gateway.edge.identity import Client, Identity, token_endpoint
@@ -95,10 +96,14 @@ class _Denied(Exception):
 
 
 def routes(keyring: Keyring, issuer: str, identity: Identity, around: Surroundings) -> tuple[web.RouteDef, ...]:
-    """The three addresses. ``issuer`` is the gateway's own issuer URL."""
+    """The four addresses. ``issuer`` is the gateway's own issuer URL."""
     desk = _Desk(keyring, issuer, identity, around)
     jwks = orjson.dumps({"keys": keyring.published})
+    webhook_keys = orjson.dumps(keys.webhook_keys(keyring))
     metadata = orjson.dumps(_metadata(issuer))
+
+    async def verifying(_request: web.Request) -> web.Response:
+        return web.Response(body=webhook_keys, content_type="application/jwk-set+json", headers=_PUBLIC)
 
     async def published(_request: web.Request) -> web.Response:
         return web.Response(body=jwks, content_type="application/jwk-set+json", headers=_PUBLIC)
@@ -109,6 +114,7 @@ def routes(keyring: Keyring, issuer: str, identity: Identity, around: Surroundin
     return (
         web.post(ADDRESS, desk.token),
         web.get("/.well-known/jwks.json", published),
+        web.get("/.well-known/webhook-keys.json", verifying),
         web.get("/.well-known/oauth-authorization-server", described),
     )
 
@@ -137,7 +143,7 @@ class _Desk:
 
     async def token(self, request: web.Request) -> web.Response:
         """Answer a token request, whatever becomes of it, and have it counted."""
-        span = self._around.tracer.begin(ADDRESS, request.headers.get("traceparent"), new_id())
+        span = self._around.tracer.begin(f"POST {ADDRESS}", request.headers.get("traceparent"), new_id())
         answer, outcome = await self._answered(request)
         self._around.events.token(outcome)
         span.end(answer.status, outcome=outcome)

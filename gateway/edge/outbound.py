@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self, cast
 
-from gateway.edge.dialing import reached
+from gateway.core.reach import Reach
+from gateway.edge.dialing import Barred, reached
 from gateway.edge.wire import Origin, Reader, parted, written
-from gateway.protocols.protocol import Cut, Reply, TooLarge, Unsent
+from gateway.protocols.protocol import PLAIN, Cut, Manner, Reply, TooLarge, Unsent
 
 CONNECTIONS = 100
 """To one host and port, under one TLS configuration."""
@@ -141,15 +142,13 @@ class _Bounds:
 
 
 class _Pool:
-    """The connections to one origin, under one TLS configuration."""
+    """The connections to one origin, in one manner: what was made in another one serves no call of this."""
 
-    def __init__(
-        self, origin: Origin, tls: ssl.SSLContext | None, bounds: _Bounds, emptied: Callable[[], None]
-    ) -> None:
+    def __init__(self, origin: Origin, manner: Manner, bounds: _Bounds, emptied: Callable[[], None]) -> None:
         self.connections: set[_Connection] = set()
         self._bounds = bounds
         self._origin = origin
-        self._tls = tls
+        self._manner = manner
         self._emptied = emptied
         self._loop = asyncio.get_running_loop()
         self._idle: deque[_Connection] = deque()
@@ -208,8 +207,8 @@ class _Pool:
         try:
             await self._loop.create_connection(
                 lambda: connection,
-                sock=await reached(origin.host, origin.port),
-                ssl=(self._tls or _default_tls()) if origin.secure else None,
+                sock=await reached(origin.host, origin.port, self._manner.reach),
+                ssl=(self._manner.tls or _default_tls()) if origin.secure else None,
                 server_hostname=origin.host.rstrip(".") if origin.secure else None,
             )
         except BaseException:
@@ -273,13 +272,17 @@ def _default_tls() -> ssl.SSLContext:
     return context
 
 
+_Key = tuple[tuple[bool, str, int], ssl.SSLContext | None, Reach | None]
+"""Of a pool: its origin and manner."""
+
+
 class HttpOutbound:
     """Outbound over HTTP/1.1; an async context manager, to be opened inside the event loop."""
 
     def __init__(self, connections: int = CONNECTIONS, idle_seconds: float = IDLE_SECONDS) -> None:
-        """Both bounds hold for each host and port under one TLS configuration."""
+        """Both bounds hold for each host and port under one TLS configuration and one rule of addresses."""
         self._bounds = _Bounds(connections, idle_seconds)
-        self._pools: dict[tuple[tuple[bool, str, int], ssl.SSLContext | None], _Pool] = {}
+        self._pools: dict[_Key, _Pool] = {}
         self._arriving: set[asyncio.Timeout] = set()
         """Of the calls that have no connection yet."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -312,7 +315,7 @@ class HttpOutbound:
         body: bytes | None,
         seconds: float,
         max_bytes: int,
-        tls: ssl.SSLContext | None = None,
+        manner: Manner = PLAIN,
     ) -> Reply:
         """See ``protocols.protocol.Outbound``."""
         if self._loop is None:
@@ -325,7 +328,7 @@ class HttpOutbound:
             request = written(method, origin, target, headers, body)
         except ValueError as error:
             raise Unsent(str(error)) from None
-        pool = self._pool(origin, tls)
+        pool = self._pool(origin, manner)
         connection = pool.unused() or await self._connected(pool, end - seconds * (1 - CONNECT_SHARE))
         future = connection.ask(method, request, max_bytes, end)
         try:
@@ -334,14 +337,14 @@ class HttpOutbound:
             connection.abandon(future)
             raise
 
-    def _pool(self, origin: Origin, tls: ssl.SSLContext | None) -> _Pool:
-        key = (origin.key, tls if origin.secure else None)
+    def _pool(self, origin: Origin, manner: Manner) -> _Pool:
+        key = (origin.key, manner.tls if origin.secure else None, manner.reach)
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = _Pool(origin, tls, self._bounds, lambda: self._drop(key))
+            pool = self._pools[key] = _Pool(origin, manner, self._bounds, lambda: self._drop(key))
         return pool
 
-    def _drop(self, key: tuple[tuple[bool, str, int], ssl.SSLContext | None]) -> None:
+    def _drop(self, key: _Key) -> None:
         """So that neither addresses nor certificates that are used no more pile up."""
         del self._pools[key]
         if not self._pools:
@@ -356,7 +359,7 @@ class HttpOutbound:
                     return await pool.connection()
                 finally:
                     self._arriving.discard(limit)
-        except ssl.SSLCertVerificationError as error:
+        except (ssl.SSLCertVerificationError, Barred) as error:
             raise Unsent(str(error)) from None
         except OSError as error:  # TimeoutError is one
             refused = isinstance(error, ConnectionError) and error.errno  # asyncio's own words quote the address

@@ -18,6 +18,7 @@ import asyncpg
 
 from gateway.edge.keys import barred
 from gateway.edge.store import (
+    BRIEFLY,
     INSTANCE,
     MONTH,
     ROWS,
@@ -56,6 +57,8 @@ SESSION = {
 }
 # A statement_timeout during COMMIT would end the wait for a synchronous standby with a warning only.
 _COMMIT = "set local statement_timeout = 0; commit"
+
+_BRIEF = "set local lock_timeout = '20ms'"
 
 _LOST = ("08", "57P")
 """Connection exceptions, and the server's own ends of one (shutdown, crash, recovery)."""
@@ -147,6 +150,7 @@ class PostgresDriver:
 
     def __init__(self, url: str, instance: str) -> None:
         """ValueError: the URL is none. Whether anybody answers there, the first transaction finds out."""
+        self._url = url
         self._dsn = dsn_of(url)
         self._instance = instance
         self._connection: asyncpg.Connection | None = None
@@ -166,20 +170,25 @@ class PostgresDriver:
                     patience.cancel()
             raise AssertionError  # the last try returns or raises
 
-    async def read(self, select: str) -> Rows:
+    async def read(self, select: str, values: Sequence[Any] = ()) -> Rows:
         async with self._turn:
             connection = await self._connected()
             try:
                 async with asyncio.timeout(PATIENCE):
-                    rows: Rows = await connection.fetch(select)
-                    return rows
+                    return await _fetched(connection, select, values)
             except ERRORS as error:
                 if _is_lost(connection, error):
                     connection.terminate()
+                elif _code(error).startswith(_REFUSED) or isinstance(error, asyncpg.DataError):
+                    raise StoreRefused(first_line(error)) from error
                 raise StoreFailed(f"the database cannot be read: {first_line(error)}") from error
             except asyncio.CancelledError:
                 connection.terminate()
                 raise
+
+    def beside(self) -> "PostgresDriver":
+        """One with a connection of its own."""
+        return PostgresDriver(self._url, self._instance)
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
@@ -228,14 +237,18 @@ async def _driven(connection: asyncpg.Connection, plan: Plan[T]) -> T:
     try:
         sql, values = next(plan)
         while True:
-            spelled, width = _spelled(sql)
-            if width:
-                values = [values[column::width] for column in range(width)]
-            rows: Rows = await connection.fetch(spelled, *values)
-            sql, values = plan.send(rows)
+            sql, values = plan.send(await _fetched(connection, sql, values))
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+async def _fetched(connection: asyncpg.Connection, sql: str, values: Sequence[Any]) -> Rows:
+    spelled, width = _spelled(sql)
+    if width:
+        values = [values[column::width] for column in range(width)]
+    rows: Rows = await connection.fetch(spelled, *values)
+    return rows
 
 
 @lru_cache(maxsize=1024)
@@ -251,6 +264,7 @@ def _spelled(sql: str) -> tuple[str, int]:
         arrays = ", ".join(f"${place}::{name}[]" for place, name in enumerate(types, start=1))
         sql = ROWS.sub(f"select * from unnest({arrays})", sql)  # noqa: S608 - names of types
     sql = sql.replace(MONTH, "select journal_month($1)").replace("{skip_locked}", " for update skip locked")
+    sql = sql.replace(BRIEFLY, _BRIEF)
     # not now(), which is the transaction's begin
     return sql.replace("{now}", "extract(epoch from statement_timestamp())::float8"), width
 

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from gateway.catalogue.files import Files
 from gateway.core.breaker import Outcome
-from gateway.core.model import Catalogue, Endpoint
+from gateway.core.model import AgencyId, Catalogue, Endpoint, Kind
 from gateway.edge.turnstile import Turnstile
-from gateway.edge.workshop import Key, Workshop
+from gateway.edge.workshop import PROTOCOLS, Key, Workshop
 from gateway.protocols.protocol import Answer, Call, Provider, ProviderFault, Surroundings
 
 LATE = 30.0
@@ -23,9 +23,10 @@ _FAILURES = frozenset({"provider.unavailable", "provider.timeout", "provider.bro
 class NotConnected(ValueError):
     """Some endpoints cannot be connected; the text has a line for each."""
 
-    def __init__(self, wrong: Mapping[Key, str]) -> None:
-        super().__init__("\n".join(f"{agency} {service}: {why}" for (agency, service), why in wrong.items()))
-        self.wrong = wrong
+    def __init__(self, wrong: Mapping[Key, str] | Mapping[tuple[AgencyId, str], str]) -> None:
+        """``wrong`` is by endpoint, or by the name of a way."""
+        super().__init__("\n".join(f"{agency} {what}: {why}" for (agency, what), why in wrong.items()))
+        self.wrong: Mapping[tuple[AgencyId, str], str] = {(agency, what): why for (agency, what), why in wrong.items()}
 
 
 @dataclass(slots=True, eq=False)
@@ -73,13 +74,13 @@ class Providers:
         self,
         surroundings: Surroundings,
         clock: Callable[[], float],
-        workshop: Workshop | None = None,
+        workshop: Workshop[Endpoint, Provider] | None = None,
         *,
         late: float = LATE,
     ) -> None:
         """``clock`` gives monotonic seconds; ``late`` are LATE ones."""
         self._seconds_late = late
-        self._workshop = workshop or Workshop()
+        self._workshop = workshop or Workshop(PROTOCOLS)
         self._surroundings = surroundings
         self._clock = clock
         self._slots: Mapping[Key, _Slot] = {}
@@ -129,9 +130,15 @@ class Providers:
             if self._slots.get(key) is not slot:
                 self._replace(slot)
 
-    def lacking(self) -> Mapping[Key, str]:
+    def discard(self, connected: Connected) -> None:
+        """Let go of what was made for a catalogue that is not adopted."""
+        for key, slot in connected.slots.items():
+            if self._slots.get(key) is not slot:
+                self._retire(slot)
+
+    def lacking(self) -> Mapping[tuple[AgencyId, str], str]:
         """Endpoints of the catalogue in use that are not connected, and why."""
-        return {key: each.why for key, each in self._lacking.items()}
+        return {(agency, service): each.why for (agency, service), each in self._lacking.items()}
 
     def _replace(self, slot: _Slot) -> None:
         """Keep it for exchanges that began before: they ask the system that their own catalogue names, or none."""
@@ -213,9 +220,12 @@ class Providers:
 
 
 def _endpoints(catalogue: Catalogue) -> Iterable[tuple[Key, Endpoint]]:
+    """Those of exchanges: documents are handed over by ways, and nobody asks for events."""
     for agency in catalogue.agencies.values():
         for endpoint in agency.endpoints.values():
-            yield (endpoint.provider, endpoint.service), endpoint
+            service = catalogue.services.get(endpoint.service)
+            if service is None or service.kind is Kind.EXCHANGE:
+                yield (endpoint.provider, endpoint.service), endpoint
 
 
 def _alike(one: Endpoint, other: Endpoint) -> bool:

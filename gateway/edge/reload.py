@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
@@ -19,13 +20,12 @@ from gateway.catalogue.lastgood import keep, without
 from gateway.catalogue.reading import Finding
 from gateway.catalogue.renewal import Kept, Renewed, renewed
 from gateway.catalogue.snapshot import Loaded, Loader
-from gateway.core.model import Catalogue
+from gateway.core.model import AgencyId, Catalogue
 from gateway.edge.evidence import administered
 from gateway.edge.journal import Journal
 from gateway.edge.owed import Owed
-from gateway.edge.providers import Connected, NotConnected, Providers
+from gateway.edge.providers import NotConnected
 from gateway.edge.telemetry import Meters, place
-from gateway.edge.workshop import Key
 
 EVERY = 0.5
 """Seconds between two looks, where they are quick."""
@@ -77,30 +77,40 @@ class Use:
     """The one in use, as it was read."""
     adopt: Callable[[Catalogue, Files], Awaitable[None]]
     """Use this one from the next call on. Raises NotConnected, and then nothing changed."""
-    lacking: Callable[[], Mapping[Key, str]]
-    """Endpoints of the one in use that are not connected, and why."""
+    lacking: Callable[[], Mapping[tuple[AgencyId, str], str]]
+    """Endpoints and ways of the one in use that are not connected, and why."""
     renew: Callable[[], None] | None = None
     """Read the listener's certificate again. Raises ValueError, and then the one before stays."""
 
 
+J = TypeVar("J", covariant=True)
+
+
+class Connecting(Protocol[J]):
+    """What makes a catalogue's systems ready: ``Providers``, or ``systems.Systems`` with the ways of documents too."""
+
+    async def connect(self, catalogue: Catalogue, files: Files, *, whole: bool = True) -> J:
+        """Raises NotConnected."""
+
+
 @dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Generic[J]):
     """What a process starts with."""
 
     declared: Declared | None
-    connected: Connected
+    connected: J
     kept: str = ""
     """Folders of which it is not the new version, or not connected."""
 
 
-async def begin(providers: Providers, catalogue: Catalogue, declared: Declared | None) -> Begun:
+async def begin(systems: Connecting[J], catalogue: Catalogue, declared: Declared | None) -> Begun[J]:
     """Connect what the catalogue names; nothing was declared in files where there is none.
 
     Beside others, which keep a last good version, one agency's missing secret or broken code keeps back nobody else:
     its last good version is used, and what cannot be connected even so goes lacking. Raises NotConnected in the first.
     """
     try:
-        return Begun(declared, await providers.connect(catalogue, declared.files if declared else NOTHING))
+        return Begun(declared, await systems.connect(catalogue, declared.files if declared else NOTHING))
     except NotConnected as error:
         units = frozenset(_unconnected(error.wrong))
         if declared is None:
@@ -109,7 +119,7 @@ async def begin(providers: Providers, catalogue: Catalogue, declared: Declared |
         if found is None or found[0].catalogue is None:
             raise
     loaded, files = found[0].catalogue, found[1]
-    connected = await providers.connect(loaded, files, whole=False)
+    connected = await systems.connect(loaded, files, whole=False)
     return Begun(replace(declared, files=files), connected, _some(units))
 
 
@@ -309,11 +319,11 @@ def _moving(unit: str) -> Finding:
     return Finding("error", unit, 1, "its files keep changing", "Let them rest for a second.")
 
 
-def _unconnected(wrong: Mapping[Key, str]) -> dict[str, tuple[Finding, ...]]:
+def _unconnected(wrong: Mapping[tuple[AgencyId, str], str]) -> dict[str, tuple[Finding, ...]]:
     """By unit, as findings."""
     found: dict[str, tuple[Finding, ...]] = {}
-    for (agency, service), why in wrong.items():
+    for (agency, what), why in wrong.items():
         unit = f"adapters/{agency}"
-        finding = Finding("error", f"{unit}/agency.yaml", 1, f"{service}: {why}", "Correct the endpoint.")
+        finding = Finding("error", f"{unit}/agency.yaml", 1, f"{what}: {why}", "Correct it.")
         found[unit] = (*found.get(unit, ()), finding)
     return found

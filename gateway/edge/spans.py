@@ -96,7 +96,7 @@ class Recording:
         followed = trace(theirs)
         number = int(followed, 16) if followed else RANDOM.generate_trace_id()
         parent = _parent(number, theirs) if theirs and followed else Context()
-        decided = self._provider.sampler.should_sample(parent, number, f"POST {route}", SpanKind.SERVER)
+        decided = self._provider.sampler.should_sample(parent, number, route, SpanKind.SERVER)
         if decided.decision is not Decision.RECORD_AND_SAMPLE:
             return Untraced(_written(number, RANDOM.generate_span_id(), 0))
         return _Request(self, route, number, parent)
@@ -194,13 +194,14 @@ class _Request:
         self._parts.append(part)
 
     def end(self, status: int, /, **said: str | None) -> None:
-        about = _named(said) | {"http.request.method": "POST", "http.route": self._route}
+        about = _named(said) | {"http.request.method": self._route.partition(" ")[0]}
+        about["http.route"] = self._route.partition(" ")[2]
         about["http.response.status_code"] = status
         failed = status >= 500  # what the caller did wrong is no error of the server
         if failed:
             about["error.type"] = said.get("outcome") or str(status)
         own = _Noted(
-            name=f"POST {self._route}",
+            name=self._route,
             id=self._id,
             kind=SpanKind.SERVER,
             said=about,

@@ -5,8 +5,9 @@ drivers, so that the embedded SQLite and a PostgreSQL server (see ``postgres``) 
 written $1, $2, …; what the two spell differently stands in braces:
 
 ``{now}`` is the database's own clock in seconds since 1970; ``{rows int8 bytea}`` is as many rows as there are
-parameters for, with the types of their columns, after ``insert into t (a, b)``; ``{skip_locked}`` at the end of a
-select takes its rows for change and leaves out what another transaction holds; MONTH is a statement of its own.
+parameters for, with the types of their columns, after ``insert into t (a, b)`` or as ``with v(a, b) as (…)``: the
+statement then has no other parameters; ``{skip_locked}`` at the end of a select takes its rows for change and leaves
+out what another transaction holds; MONTH and BRIEFLY are statements of their own.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import contextlib
 import fcntl
 import re
 import sqlite3
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +34,10 @@ Plan: TypeAlias = Generator[Statement, Rows, T]
 
 MONTH = "{month}"
 """The statement after which the journal's table of the month $1 is there."""
+BRIEFLY = "{briefly}"
+"""The statement after which the transaction waits only a moment for rows that another one holds."""
+MAX_ROWS = 1000
+"""Rows of one statement: SQLite takes 32,766 parameters, and reads long statements ever more slowly."""
 
 
 class StoreFailed(Exception):
@@ -55,7 +60,22 @@ class StoreWaited(StoreRefused):
     """A row that a statement needs is held by another transaction for too long."""
 
 
-class Driver(Protocol):
+class LanesHeld(StoreWaited):
+    """Another transaction holds some of the lanes that a work needs."""
+
+    def __init__(self, lanes: frozenset[tuple[str, str]]) -> None:
+        super().__init__(f"another transaction holds {len(lanes)} of the lanes")
+        self.lanes = lanes
+
+
+class Reads(Protocol):
+    """Whatever reads the database."""
+
+    async def read(self, select: str, values: Sequence[Any] = ()) -> Rows:
+        """What one statement finds, between two transactions. Raises StoreFailed or StoreRefused."""
+
+
+class Driver(Reads, Protocol):
     """One connection that writes."""
 
     async def transact(self, plan: Callable[[], Plan[T]]) -> T:
@@ -64,8 +84,8 @@ class Driver(Protocol):
         Raises StoreFailed or StoreRefused, and then nothing happened, except where it is StoreUnsure.
         """
 
-    async def read(self, select: str) -> Rows:
-        """What one statement without parameters finds, between two transactions. Raises StoreFailed."""
+    def beside(self) -> "Driver":
+        """Another one for the same database, which has a connection of its own where there can be several."""
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -102,6 +122,7 @@ class SqliteDriver:
             self._lock.close()
             raise
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._users = 1
         self._files = {each: _identity(each) for each in (path, Path(self._lock.name))}
 
     async def transact(self, plan: Callable[[], Plan[T]]) -> T:
@@ -114,9 +135,9 @@ class SqliteDriver:
             execute("begin immediate")
             result = _driven(plan(), self._execute)
             execute("commit")
-        except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, OverflowError) as error:
+        except _REFUSED as error:
             self._undo()
-            raise StoreRefused(_first_line(error)) from error
+            raise _refused(error) from error
         except sqlite3.Error as error:
             self._undo()
             raise StoreFailed(_first_line(error)) from error
@@ -125,13 +146,15 @@ class SqliteDriver:
             raise
         return result
 
-    async def read(self, select: str) -> Rows:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, select)
+    async def read(self, select: str, values: Sequence[Any] = ()) -> Rows:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, select, values)
 
-    def _read(self, select: str) -> Rows:
+    def _read(self, select: str, values: Sequence[Any]) -> Rows:
         self._hold_files()
         try:
-            return self._execute(select, ())
+            return self._execute(select, values)
+        except _REFUSED as error:
+            raise _refused(error) from error
         except sqlite3.Error as error:
             raise StoreFailed(_first_line(error)) from error
 
@@ -147,14 +170,33 @@ class SqliteDriver:
             return ()
         return self._connection.execute(_spelled(sql, len(values)), values).fetchall()
 
+    def beside(self) -> "SqliteDriver":
+        """The same one; the last of its users closes it."""
+        self._users += 1
+        return self
+
     def _undo(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("rollback")
 
     async def close(self) -> None:
+        self._users -= 1
+        if self._users:
+            return
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
         self._lock.close()
+
+
+_REFUSED = (
+    *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError),
+    *(OverflowError, UnicodeEncodeError),
+)
+
+
+def _refused(error: Exception) -> StoreRefused:
+    """What the statement brought was not taken; a complaint of a text's encoding would quote it."""
+    return StoreRefused(type(error).__name__ if isinstance(error, UnicodeError) else _first_line(error))
 
 
 def _driven(plan: Plan[T], execute: Callable[[str, Sequence[Any]], Rows]) -> T:
@@ -175,16 +217,17 @@ def _spelled(sql: str, parameters: int) -> str:
     """SQLite's spelling. unixepoch('subsec') would need 3.42."""
     if rows := ROWS.search(sql):
         width = len(rows[1].split())
-        sql = ROWS.sub("values " + rows_of(parameters // width, width), sql)
+        # without numbers, which SQLite compares each with all before it
+        row = "(" + ", ".join("?" * width) + ")"
+        sql = ROWS.sub("values " + ", ".join([row] * (parameters // width)), sql)
     sql = sql.replace("{now}", "((julianday('now') - 2440587.5) * 86400.0)").replace("{skip_locked}", "")
-    return sql.replace("$", "?")
+    return sql.replace("$", "?").replace(BRIEFLY, "select 1")  # nobody else writes
 
 
-def rows_of(count: int, width: int) -> str:
-    """``($1, $2), ($3, $4)``: the values of a multi-row statement."""
-    return ", ".join(
-        "(" + ", ".join(f"${row * width + column + 1}" for column in range(width)) + ")" for row in range(count)
-    )
+def chunks(values: Sequence[Any], width: int) -> Iterator[Sequence[Any]]:
+    """Rows laid out one after the other, as many at a time as one statement takes."""
+    size = MAX_ROWS * width
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def sole_use(path: Path) -> Any:
@@ -265,3 +308,25 @@ def reader(path: Path) -> sa.Engine:
     if not path.exists():
         raise StoreFailed(f"there is no database at {path}")
     return sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+
+
+class SqliteReader:
+    """A file that another process may be writing; nothing but reading."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def read(self, select: str, values: Sequence[Any] = ()) -> Rows:
+        return await asyncio.to_thread(self._read, select, values)
+
+    def _read(self, select: str, values: Sequence[Any]) -> Rows:
+        if not self._path.exists():
+            raise StoreFailed(f"there is no database at {self._path}")
+        address = self._path.absolute().as_uri() + "?mode=ro"
+        try:
+            with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+                return connection.execute(_spelled(select, len(values)), values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreFailed(
+                f"{self._path} cannot be read: is it the gateway's database, and of this version (`gateway migrate`)?"
+            ) from error

@@ -90,10 +90,25 @@ class Meters:
             [*where, "mode"],
             **made,
         )
+        self.documents = Counter(
+            "gateway_documents", "Documents and events, by what happened to them.", ["service", "step"], **made
+        )
+        to = ["recipient", "protocol", "outcome"]
+        self.deliveries = Counter("gateway_delivery_attempts", "Attempts to hand something over.", to, **made)
+        self.handovers = Histogram(
+            "gateway_handover_duration_seconds", "Handing one over.", ["protocol"], buckets=SECONDS, **made
+        )
+        self.gates = Gauge("gateway_gates_closed", "1 for each way that is left alone.", ["recipient", "way"], **made)
         self.in_progress = Gauge("gateway_exchanges_in_progress", "Exchanges being worked on.", **made)
         self.commit = Histogram("gateway_journal_commit_seconds", "A durable batch.", buckets=SECONDS, **made)
         self.entries = Counter("gateway_journal_entries", "Entries written.", **made)
         self.tokens = Counter("gateway_tokens", "Answers of the token endpoint.", ["outcome"], **made)
+        self.inbox = Counter(
+            "gateway_inbox_outcomes", "What recipients said of documents.", ["recipient", "outcome"], **made
+        )
+        self.attachments = Counter(
+            "gateway_attachments", "Files taken in and given out.", ["direction", "outcome"], **made
+        )
         self.jwks = Counter("gateway_jwks_fetches", "Fetches of other parties' keys.", ["outcome"], **made)
         self.breakers = Gauge(
             "gateway_breaker_open", "1 while calls are held back, 0.5 while one probes.", where, **made
@@ -162,6 +177,14 @@ class Meters:
         """A journal batch is durable."""
         self.commit.observe(seconds)
         self.entries.inc(entries)
+
+    def delivery(self, recipient: str, protocol: str, outcome: str) -> None:
+        """Something was handed over, or was to be."""
+        self.child(self.deliveries, recipient, protocol, outcome).inc()
+
+    def handed_over(self, protocol: str, seconds: float) -> None:
+        """A recipient's system had it in hand for so long, whatever it made of it."""
+        self.child(self.handovers, protocol).observe(seconds)
 
     def token(self, outcome: str) -> None:
         """The token endpoint answered."""

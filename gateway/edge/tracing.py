@@ -56,7 +56,7 @@ class Tracer(Protocol):
     """What begins spans."""
 
     def begin(self, route: str, theirs: str | None, exchange: str, /) -> Span:
-        """A POST to ``route`` has come, ``theirs`` being its ``traceparent`` as it was sent."""
+        """A call has come; ``route`` is its method and path, ``theirs`` its ``traceparent`` as it was sent."""
 
     async def close(self) -> None:
         """Send what waits, for a moment."""

@@ -6,14 +6,22 @@ A thread cannot be ended. One that hangs is left behind, a few of each agency at
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import Generic, Protocol, TypeVar
 
-from gateway.core.model import AgencyId, Endpoint, ServiceId
-from gateway.protocols import http, python
-from gateway.protocols.protocol import Factory, Provider, Surroundings
+from gateway.core.model import AgencyId, ServiceId
+from gateway.protocols import document_http, document_python, http, python, webhook
+from gateway.protocols.handover import TakerFactory
+from gateway.protocols.protocol import Factory, Surroundings
 
 PROTOCOLS: Mapping[str, Factory] = {"http": http.connect, "python": python.connect}
 """By the manifest's word. A new protocol is a module in ``protocols`` and a line here."""
+TAKERS: Mapping[str, TakerFactory] = {
+    "http": document_http.hand_over,
+    "python": document_python.hand_over,
+    "webhook": webhook.hand_over,
+}
+"""The same of ways by which documents are handed over."""
 FOREIGN = frozenset({"python"})
 """Those whose connecting runs an agency's code."""
 
@@ -25,24 +33,45 @@ MAX_HUNG = 8
 """Attempts to load an agency's code that are left behind."""
 
 Key = tuple[AgencyId, ServiceId]
-Made = dict[Key, Provider | str]
-"""The provider behind each endpoint, or why there is none."""
+"""Of an endpoint."""
 
 
-class Workshop:
-    """Makes providers."""
+class Wanted(Protocol):
+    """What is connected: an endpoint, or a way."""
 
-    def __init__(self, protocols: Mapping[str, Factory] = PROTOCOLS, seconds: float = CONNECT_SECONDS) -> None:
+    @property
+    def protocol(self) -> str:
+        """The manifest's word."""
+
+
+class Connected(Protocol):
+    """What is behind it."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+W = TypeVar("W", bound=Wanted)
+C = TypeVar("C", bound=Connected)
+K = TypeVar("K", bound=tuple[AgencyId, Hashable])
+
+
+class Workshop(Generic[W, C]):
+    """Makes what is behind endpoints or ways; where there is nothing, it says why."""
+
+    def __init__(
+        self, protocols: Mapping[str, Callable[[W, Surroundings], C]], seconds: float = CONNECT_SECONDS
+    ) -> None:
         self._protocols = protocols
         self._seconds = seconds
         self._places = asyncio.Semaphore(MAX_LOADING)
         self._at_work: Counter[AgencyId] = Counter()
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def made(self, wanted: Mapping[Key, Endpoint], around: Surroundings) -> Made:
+    async def made(self, wanted: Mapping[K, W], around: Surroundings) -> dict[K, C | str]:
         """One for each endpoint."""
         ours = {key: each for key, each in wanted.items() if each.protocol not in FOREIGN}
-        theirs: dict[AgencyId, dict[Key, Endpoint]] = {}
+        theirs: dict[AgencyId, dict[K, W]] = {}
         for key in wanted.keys() - ours.keys():
             theirs.setdefault(key[0], {})[key] = wanted[key]
         made = await asyncio.to_thread(self._each, ours, around) if ours else {}
@@ -51,23 +80,23 @@ class Workshop:
             made |= found
         return made
 
-    async def _loaded(self, agency: AgencyId, endpoints: Mapping[Key, Endpoint], around: Surroundings) -> Made:
+    async def _loaded(self, agency: AgencyId, wanted: Mapping[K, W], around: Surroundings) -> dict[K, C | str]:
         """Those that run one agency's own code."""
         file = f"adapters/{agency}/adapter.py"
         async with self._places:
             if self._at_work[agency] >= MAX_HUNG:
-                return dict.fromkeys(endpoints, f"{file} hung {MAX_HUNG} times: restart the gateway")
-            done = self._begun(agency, lambda: self._each(endpoints, around))
+                return dict.fromkeys(wanted, f"{file} hung {MAX_HUNG} times: restart the gateway")
+            done = self._begun(agency, lambda: self._each(wanted, around))
             try:
                 return await asyncio.wait_for(done, self._seconds)
             except TimeoutError:
-                return dict.fromkeys(endpoints, f"{file} was not loaded within {self._seconds:g} s")
+                return dict.fromkeys(wanted, f"{file} was not loaded within {self._seconds:g} s")
 
-    def _begun(self, agency: AgencyId, work: Callable[[], Made]) -> "asyncio.Future[Made]":
+    def _begun(self, agency: AgencyId, work: Callable[[], dict[K, C | str]]) -> "asyncio.Future[dict[K, C | str]]":
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Made] = loop.create_future()
+        done: asyncio.Future[dict[K, C | str]] = loop.create_future()
 
-        def told(made: Made | None, error: Exception | None) -> None:
+        def told(made: dict[K, C | str] | None, error: Exception | None) -> None:
             self._at_work -= Counter([agency])
             if done.done():
                 self._let_go(made or {})
@@ -89,26 +118,26 @@ class Workshop:
         threading.Thread(target=run, name=f"load {agency}", daemon=True).start()
         return done
 
-    def _let_go(self, made: Made) -> None:
+    def _let_go(self, made: Mapping[K, C | str]) -> None:
         """Of what came too late."""
-        for provider in made.values():
-            if not isinstance(provider, str):
-                task = asyncio.get_running_loop().create_task(provider.close())
+        for each in made.values():
+            if not isinstance(each, str):
+                task = asyncio.get_running_loop().create_task(each.close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
 
-    def _each(self, endpoints: Mapping[Key, Endpoint], around: Surroundings) -> Made:
-        made: Made = {}
-        for key, endpoint in endpoints.items():
+    def _each(self, wanted: Mapping[K, W], around: Surroundings) -> dict[K, C | str]:
+        made: dict[K, C | str] = {}
+        for key, each in wanted.items():
             try:
-                made[key] = self._connected(endpoint, around)
+                made[key] = self._connected(each, around)
             except ValueError as error:
                 made[key] = str(error)
         return made
 
-    def _connected(self, endpoint: Endpoint, around: Surroundings) -> Provider:
-        factory = self._protocols.get(endpoint.protocol)
+    def _connected(self, wanted: W, around: Surroundings) -> C:
+        factory = self._protocols.get(wanted.protocol)
         if factory is None:
             known = ", ".join(sorted(self._protocols))
-            raise ValueError(f"the protocol {endpoint.protocol!r} is not served; use one of {known}")
-        return factory(endpoint, around)
+            raise ValueError(f"the protocol {wanted.protocol!r} is not served; use one of {known}")
+        return factory(wanted, around)

@@ -16,7 +16,8 @@ from gateway.edge import claims, problem
 from gateway.edge.calling import Asked, cut, refusal_of
 from gateway.edge.claims import Claim, Found
 from gateway.edge.evidence import Trail, new_id
-from gateway.edge.exchange import Exchanges, Parts, Released
+from gateway.edge.exchange import Exchanges, Parts
+from gateway.edge.front import Released
 from gateway.edge.tracing import JOURNAL
 from gateway.protocols.protocol import ProviderFault
 

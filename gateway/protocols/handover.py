@@ -8,6 +8,9 @@ from gateway.core.delivery import Reason
 from gateway.core.model import Way
 from gateway.protocols.protocol import Surroundings
 
+MAX_NUMBER = 64
+"""Characters of a register number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Handed:
@@ -37,6 +40,12 @@ class Accepted:
 
     number: str | None = None
     """It also gave a register number: the document is registered at once."""
+
+
+def register_number(value: object) -> str | None:
+    """What a system gave as a register number, where it can be one."""
+    fits = isinstance(value, str) and 0 < len(value) <= MAX_NUMBER and value.isprintable()
+    return str(value) if fits else None
 
 
 class NotTaken(Exception):

@@ -1,7 +1,6 @@
 """HTTP with JSON bodies: how most agencies' systems are spoken to."""
 
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -12,12 +11,13 @@ from gateway.catalogue.files import Files
 from gateway.core.mapping import Address, Fields, Line, line
 from gateway.core.model import Endpoint
 from gateway.core.shape import Malformed, parse
+from gateway.protocols import options as given
 from gateway.protocols.protocol import (
-    LONGEST_WAIT,
     MAX_ANSWER_BYTES,
     Answer,
     Call,
     Cut,
+    Manner,
     Outbound,
     Provider,
     ProviderFault,
@@ -31,14 +31,6 @@ _OPTIONS = frozenset({"url", "method", "headers", "query", "secret_headers", "re
 _BODILESS = frozenset({"GET", "DELETE"})
 """Content of a GET or DELETE has no meaning, and some servers refuse it (RFC 9110, sections 9.3.1 and 9.3.5)."""
 _METHODS = _BODILESS | {"POST", "PUT", "PATCH"}
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-"""RFC 9110, section 5.6.2."""
-_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
-_OURS = re.compile(
-    r"(?i:exchange-.*|idempotency-key|traceparent|host|connection|content-length|transfer-encoding|te|trailer|upgrade"
-    r"|expect|keep-alive|proxy-.*|accept-encoding|user-agent|cookie)"
-)
-"""Headers that a manifest cannot set: the evidence of the exchange, and what belongs to the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +45,7 @@ class _Recipe:
     """Those with placeholders."""
     request: Fields | None
     response: Fields | None
-    tls: ssl.SSLContext | None
+    manner: Manner
 
 
 def connect(endpoint: Endpoint, surroundings: Surroundings) -> Provider:
@@ -129,7 +121,7 @@ class _Http:
                 body=body,
                 seconds=seconds,
                 max_bytes=MAX_ANSWER_BYTES,
-                tls=self._recipe.tls,
+                manner=self._recipe.manner,
             )
         except Unsent as error:
             detail = f"{self._who} cannot be reached."
@@ -151,7 +143,7 @@ class _Http:
                 raise ProviderFault("provider.not_found", f"{said}.", sent=True, definite=True, provided=reply.body)
             case 429 | 503:
                 # Its own word that it did not take the call: nothing happened there.
-                wait = _wait(reply.headers.get("retry-after"))
+                wait = given.wait(reply.headers.get("retry-after"))
                 raise ProviderFault(
                     "provider.unavailable", f"{said}.", sent=False, retry_after=wait, provided=reply.body
                 )
@@ -179,109 +171,31 @@ class _Http:
         raise ProviderFault("provider.wrong_answer", detail, sent=True, provided=reply.body)
 
 
-def _wait(text: str | None) -> float | None:
-    """Retry-After in seconds; its other form, a date, would need both clocks to agree (RFC 9110, section 10.2.3)."""
-    if text is None or not re.fullmatch(r"[0-9]{1,9}", text):
-        return None
-    return min(float(text), LONGEST_WAIT)
-
-
 def _recipe(endpoint: Endpoint, files: Files) -> _Recipe:
     options = endpoint.options
-    if unknown := sorted(options.keys() - _OPTIONS):
-        raise ValueError(f"protocol http knows no option {', '.join(unknown)}; it knows {', '.join(sorted(_OPTIONS))}")
-    method = _text(options.get("method", "POST"), "method").upper()
+    given.hold_names(options, _OPTIONS, "protocol http")
+    method = given.text(options.get("method", "POST"), "method").upper()
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}")
     if method in _BODILESS and "request" in options:
         raise ValueError(f"{method} sends no body: leave request out, and use placeholders in url, query or headers")
     if "url" not in options:
         raise ValueError("protocol http needs a url")
-    address = Address(_text(options["url"], "url"), _texts(options, "query"))
-    tls = _texts(options, "tls")
+    address = Address(given.text(options["url"], "url"), given.texts(options, "query"))
+    tls = given.texts(options, "tls")
     if tls and not address.secure:
         raise ValueError("tls is given, but the url does not begin with https://")
-    headers, lines = _header_options(options, files)
-    given = {name.lower() for name in (*headers, *lines)}
+    headers, lines = given.headers(options, files)
+    named = {name.lower() for name in (*headers, *lines)}
     for name in ("Accept",) if method in _BODILESS else ("Accept", "Content-Type"):
-        if name.lower() not in given:
+        if name.lower() not in named:
             headers[name] = "application/json"
     return _Recipe(
         method,
         address,
         headers,
         lines,
-        Fields(_texts(options, "request")) if "request" in options else None,
-        Fields(_texts(options, "response")) if "response" in options else None,
-        _context(tls, files) if tls else None,
+        Fields(given.texts(options, "request")) if "request" in options else None,
+        Fields(given.texts(options, "response")) if "response" in options else None,
+        Manner(given.context(tls, files) if tls else None),
     )
-
-
-def _header_options(options: Mapping[str, object], files: Files) -> tuple[dict[str, str], dict[str, Line]]:
-    """Fixed headers, secrets among them, and those with placeholders."""
-    written, secret = _texts(options, "headers"), _texts(options, "secret_headers")
-    names = [*written, *secret]
-    for name in names:
-        if not _TOKEN.fullmatch(name) or _OURS.fullmatch(name):
-            raise ValueError(f"the header {name!r} is no header's name, or one that the gateway sets itself")
-    if len({name.lower() for name in names}) < len(names):
-        raise ValueError("headers and secret_headers name the same header twice")
-    if "authorization" in {name.lower() for name in written}:
-        raise ValueError("Authorization is a secret: put it into a file and name that in secret_headers")
-    templates = {name: Line(template) for name, template in written.items()}
-    fixed = {name: template.fixed for name, template in templates.items() if template.fixed is not None}
-    for name, file in secret.items():
-        fixed[name] = _secret(files, file)
-    return fixed, {name: template for name, template in templates.items() if template.fixed is None}
-
-
-def _secret(files: Files, name: str) -> str:
-    try:
-        text = _held(files, name).decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the secret {name!r} is not UTF-8") from error
-    text = text.removesuffix("\n").removesuffix("\r")
-    if not text:
-        raise ValueError(f"the secret {name!r} is empty")
-    return line(text, f"the secret {name!r}")
-
-
-def _held(files: Files, name: str) -> bytes:
-    if not _FILE_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} must be the name of a file in {files.path('keys/secrets')}, without a folder")
-    try:
-        return files.secret(name)
-    except ValueError as error:
-        raise ValueError(f"the secret {error}") from error
-
-
-def _context(tls: Mapping[str, str], files: Files) -> ssl.SSLContext:
-    """TLS 1.2 or newer, the server always verified; with ``ca``, by that authority alone."""
-    if unknown := sorted(tls.keys() - {"client", "ca"}):
-        raise ValueError(f"tls knows no {', '.join(unknown)}; it knows ca and client")
-    path = {option: files.path(f"keys/secrets/{name}") for option, name in tls.items()}
-    before = [_held(files, name) for name in tls.values()]
-    try:
-        context = ssl.create_default_context(cafile=path.get("ca"))
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if "client" in tls:
-            # An empty password: a key that needs one is an error here, not a question at a terminal.
-            context.load_cert_chain(path["client"], password="")
-    except OSError as error:
-        raise ValueError(f"tls: {' or '.join(tls.values())} in keys/secrets cannot be read as PEM") from error
-    if before != [_held(files, name) for name in tls.values()]:  # OpenSSL reads the files itself
-        raise ValueError(f"tls: {' or '.join(tls.values())} changed while the endpoint was connected")
-    return context
-
-
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be a text")  # noqa: TRY004 - a mistake in a manifest, not in the code
-    return value
-
-
-def _texts(options: Mapping[str, object], name: str) -> dict[str, str]:
-    value = options.get(name, {})
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name} must be a mapping of texts")  # noqa: TRY004 - same
-    return {_text(key, name): _text(inner, f"{name}: {key}") for key, inner in value.items()}

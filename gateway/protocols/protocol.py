@@ -1,12 +1,15 @@
 """The one interface through which every agency's system is called, wherever and however it runs."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from gateway.catalogue.files import NOTHING, Files
 from gateway.core.model import Endpoint, ServiceId, SystemId
+from gateway.core.reach import Reach
 
 MAX_ANSWER_BYTES = 1024 * 1024
 """Bytes that a provider's answer may have, whatever the service."""
@@ -99,6 +102,8 @@ class Surroundings:
     """Whether agencies' Python may run in this process."""
     files: Files = NOTHING
     """What was declared: the bytes of each ``adapter.py``, and the secrets that ``secret_headers`` and ``tls`` name."""
+    webhook_keys: Sequence[Ed25519PrivateKey] = ()
+    """With which webhooks are signed, all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,19 @@ class Cut(Exception):
     """The connection broke after something was sent, or the answer was no HTTP."""
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a system is dialled."""
+
+    tls: ssl.SSLContext | None = None
+    """None: the machine's own authorities."""
+    reach: Reach | None = None
+    """Which addresses may be dialled; None: any."""
+
+
+PLAIN = Manner()
+
+
 class Outbound(Protocol):
     """The HTTP client: small, so that another one can take its place."""
 
@@ -131,7 +149,7 @@ class Outbound(Protocol):
         body: bytes | None,
         seconds: float,
         max_bytes: int,
-        tls: ssl.SSLContext | None = None,
+        manner: Manner = PLAIN,
     ) -> Reply:
         """Send one request once, follow no redirect, and read the answer whole. ``url`` is percent-encoded already.
 

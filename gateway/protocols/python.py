@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.abc import SourceLoader
 from types import ModuleType
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import orjson
 
 from gateway.adapter import Adapter, Broken, NotFound, Request, TryLater
-from gateway.core.model import Endpoint
+from gateway.core.model import AgencyId, Endpoint
 from gateway.core.shape import Malformed, parse
 from gateway.protocols.protocol import (
     LONGEST_WAIT,
@@ -33,26 +33,39 @@ def connect(endpoint: Endpoint, surroundings: Surroundings) -> Provider:
 
     Raises ValueError with a sentence where the class cannot be had.
     """
-    if endpoint.options.keys() != {"class"} or not isinstance(endpoint.options["class"], str):
+    return _Python(endpoint, adapter(endpoint.provider, endpoint.service, endpoint.options, surroundings))
+
+
+def adapter(agency: AgencyId, what: str, options: Mapping[str, object], surroundings: Surroundings) -> Adapter:
+    """An agency's class, made for ``what`` alone. Raises ValueError with a sentence where it cannot be had."""
+    if options.keys() != {"class"} or not isinstance(options["class"], str):
         raise ValueError("protocol python takes one option: class, the name of a class in adapter.py")
     if not surroundings.python:
         raise ValueError(
-            f"adapters/{endpoint.provider}/adapter.py is not run here: set GATEWAY_RUN_ADAPTERS=true to let agencies' "
+            f"adapters/{agency}/adapter.py is not run here: set GATEWAY_RUN_ADAPTERS=true to let agencies' "
             "Python run inside the gateway, or run it at the agency"
         )
-    label = f"adapters/{endpoint.provider}/adapter.py"
+    label = f"adapters/{agency}/adapter.py"
     raw = surroundings.files.contents.get(label)
     if not isinstance(raw, bytes):
         raise ValueError(f"{label} cannot be read")  # noqa: TRY004 - a mistake in a folder
-    name = endpoint.options["class"]
+    name = options["class"]
     with _said(f"{label} cannot be loaded:", path := str(surroundings.files.path(label))):
-        module = _load(f"gateway_adapter:{endpoint.provider}:{endpoint.service}", path, raw)
+        module = _load(f"gateway_adapter:{agency}:{what}", path, raw)
         made: Any = getattr(module, name, None)
         fits = isinstance(made, type) and issubclass(made, Adapter)
     if not fits:
         raise ValueError(f"{label} has no class {name} that is a gateway.adapter.Adapter")
     with _said(f"{label}: {name}() failed with", path):
-        return _Python(endpoint, made())
+        ready: Adapter = made()
+    return ready
+
+
+async def let_go(adapter: Adapter) -> None:
+    """A reload or a shutdown goes on, whatever an adapter does with its own."""
+    with suppress(Exception, SystemExit):
+        async with asyncio.timeout(CLOSING_SECONDS):
+            await adapter.close()
 
 
 class _Bytes(SourceLoader):
@@ -114,10 +127,7 @@ class _Python:
             raise
 
     async def close(self) -> None:
-        # A reload or a shutdown goes on, whatever an adapter does with its own.
-        with suppress(Exception, SystemExit):
-            async with asyncio.timeout(CLOSING_SECONDS):
-                await self._adapter.close()
+        await let_go(self._adapter)
 
     def _answer(self, call: Call, found: object) -> Answer:
         try:
@@ -166,7 +176,7 @@ class _Python:
                 raise ProviderFault("provider.not_found", detail, sent=True, definite=True) from error
             case TryLater():
                 detail = f"{self._who} asks to come back later."
-                wait = _wait(error.seconds)
+                wait = usable_wait(error.seconds)
                 raise ProviderFault("provider.unavailable", detail, sent=False, retry_after=wait) from error
             case Broken():
                 detail = f"{self._who} says that its system failed or refused the call."
@@ -176,6 +186,6 @@ class _Python:
                 raise ProviderFault("provider.broken", detail, sent=True) from error
 
 
-def _wait(seconds: object) -> float | None:
+def usable_wait(seconds: object) -> float | None:
     """What an adapter gave as seconds, if it is usable as such."""
     return min(float(seconds), LONGEST_WAIT) if isinstance(seconds, int | float) and seconds >= 0 else None

@@ -1,9 +1,9 @@
 """The journal's writer on every database: gapless, durable, never changed, and honest when it cannot write."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 import pytest
@@ -156,8 +156,11 @@ class Failing:
             raise StoreFailed("the disk is full")
         return await self.driver.transact(plan)
 
-    async def read(self, select: str) -> Rows:
-        return await self.driver.read(select)
+    async def read(self, select: str, values: Sequence[Any] = ()) -> Rows:
+        return await self.driver.read(select, values)
+
+    def beside(self) -> Driver:
+        return Failing(self.driver.beside())
 
     async def close(self) -> None:
         await self.driver.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -244,9 +244,9 @@ class Counting(Valve):
 
     reads = 0
 
-    async def read(self, select: str) -> Rows:
+    async def read(self, select: str, values: Sequence[Any] = ()) -> Rows:
         self.reads += 1
-        return await super().read(select)
+        return await super().read(select, values)
 
 
 async def test_looking_goes_on(journal: Journal, driver: Driver) -> None:

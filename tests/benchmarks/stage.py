@@ -129,7 +129,7 @@ def staged(url: str, jwk: dict[str, object]) -> Catalogue:
         disclosed=disclosed,
         rate=Rate(1_000_000, 1.0),
         quota=1_000_000_000,
-        require=frozenset(Obligation),
+        require=frozenset({Obligation.CASE, Obligation.USER}),
     )
     agreement = Agreement(
         AgreementId("BENCH-1"),

@@ -105,8 +105,8 @@ def test_a_key_is_the_same_in_either_form() -> None:
         ({}, False, set()),
         ({"case": "C"}, False, {Obligation.CASE}),
         ({"user": "U"}, False, {Obligation.USER}),
-        ({}, True, {Obligation.USER}),
-        ({"case": "C", "user": "U"}, True, {Obligation.CASE, Obligation.USER}),
+        ({}, True, {Obligation.USER, Obligation.PERSON}),
+        ({"case": "C", "user": "U"}, True, {Obligation.CASE, Obligation.USER, Obligation.PERSON}),
     ],
 )
 def test_what_a_call_brings(headers: dict[str, str], person: bool, given_: set[Obligation]) -> None:  # noqa: FBT001 - a column

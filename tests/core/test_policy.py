@@ -38,7 +38,7 @@ INTERIOR = AgencyId("interior")
 TAX, CLINIC = SystemId("finance.tax"), SystemId("health.clinic")
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ACTIVE, SUSPENDED, REVOKED = Standing
-CASE, USER = Obligation
+CASE, USER, PERSON = Obligation
 BOTH = frozenset({CASE, USER})
 
 
@@ -116,7 +116,7 @@ FLAWS: dict[str, tuple[str, dict[str, Any], str]] = {
     "mandate": (
         "identity.not_mandated",
         {"on_behalf": AgencyId("health")},
-        "finance holds no mandate to act for health.",
+        "finance holds no mandate to act for health in population.person_lookup.v1 today.",
     ),
     "date": (
         "policy.expired",

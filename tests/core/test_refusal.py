@@ -11,20 +11,24 @@ DESIGN = {
     400: "request.malformed idempotency.key_missing",
     401: "identity.missing identity.invalid identity.expired identity.revoked",
     403: "policy.no_agreement policy.expired policy.suspended policy.purpose policy.scope policy.obligation "
-    "identity.not_mandated",
-    404: "catalogue.unknown provider.not_found",
+    "identity.not_mandated approval.same_person approval.role",
+    404: "catalogue.unknown provider.not_found document.unknown attachment.unknown",
     405: "request.method",
-    409: "idempotency.running idempotency.outcome_unknown",
+    409: "idempotency.running idempotency.outcome_unknown document.may_have_arrived document.ended document.state "
+    "document.lease approval.decided",
     413: "request.too_large",
-    415: "request.media_type",
-    422: "shape.request idempotency.reused",
+    415: "request.media_type attachment.media_type",
+    416: "attachment.range",
+    422: "shape.request idempotency.reused attachment.digest attachment.not_accepted",
     429: "policy.rate policy.quota",
     500: "gateway.broken",
     502: "provider.refused provider.broken provider.wrong_answer",
-    503: "provider.unavailable provider.maintenance gateway.overloaded journal.unavailable identity.unavailable",
+    503: "provider.unavailable provider.maintenance gateway.overloaded journal.unavailable identity.unavailable "
+    "recipient.full attachment.unavailable",
     504: "provider.timeout",
 }
-"""DESIGN section 5, with a wrong method (405), the gateway's own failure (500) and keys that cannot be fetched."""
+"""DESIGN section 5, with a wrong method (405), the gateway's own failure (500), keys that cannot be fetched, and what
+documents, approvals and attachments need beside (DESIGN section 6)."""
 
 each = pytest.mark.parametrize("code", TABLE)
 
@@ -49,7 +53,7 @@ def test_a_row_tells_a_person_what_to_do(code: str) -> None:
 def test_titles_tell_codes_apart() -> None:
     """Two codes never look the same to a reader."""
     assert len({kind.title for kind in TABLE.values()}) == len(TABLE)
-    assert len({kind.remedy for kind in TABLE.values()}) >= len(TABLE) - 2
+    assert len({kind.remedy for kind in TABLE.values()}) >= len(TABLE) - 3
 
 
 @each

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from gateway.catalogue import manifests
+from gateway.catalogue import members
 from gateway.catalogue.files import alone
 from gateway.catalogue.reading import Reading
 from tests.docs.pages import Block, Page, pages
 from tests.docs.stage import Stage, commands
 
-ENDPOINTS: TypeAdapter[Any] = TypeAdapter(list[manifests.Endpoint])
+ENDPOINTS: TypeAdapter[Any] = TypeAdapter(list[members.Endpoint])
 LANGUAGES = {"console", "http", "json", "python", "sh", "text", "yaml"}
 
 PLAYED = [each for each in pages() if any(block.language in ("console", "python") for block in each.blocks())]

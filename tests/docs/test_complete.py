@@ -17,7 +17,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 import gateway.adapter
 import gateway.client
 from gateway.__main__ import app
-from gateway.catalogue import manifests
+from gateway.catalogue import manifests, members
 from gateway.catalogue.refusal_page import markdown
 from gateway.catalogue.refusal_page import page as served
 from gateway.core.entry import Step
@@ -109,13 +109,15 @@ def test_the_served_page_on_refusals_says_the_same() -> None:
 
 MANIFESTS = {
     "docs/adapters.md": (
-        *(manifests.Service, manifests.Subjects, manifests.Agency, manifests.Contacts, manifests.System),
-        *(manifests.Signatory, manifests.Issuer, manifests.Maintenance, manifests.HttpEndpoint),
-        *(manifests.PythonEndpoint, manifests.Tls),
+        *(manifests.Service, manifests.Subjects, manifests.Attachments, manifests.Calendar, manifests.Holiday),
+        *(members.Agency, members.Contacts, members.System, members.Signatory, members.Issuer, members.Maintenance),
+        *(members.HttpEndpoint, members.PythonEndpoint, members.Tls, members.MailboxDelivery),
+        *(members.WebhookDelivery, members.HttpDelivery, members.PythonDelivery, members.Publication),
+        *(members.Subscription,),
     ),
     "docs/agreements.md": (
-        *(manifests.Agreement, manifests.Valid, manifests.Grant, manifests.Limits, manifests.Signature),
-        *(manifests.Decision, manifests.Purpose, manifests.Purposes),
+        *(manifests.Agreement, members.Valid, manifests.Grant, manifests.Limits, manifests.Signature),
+        *(manifests.Decision, manifests.Purpose, manifests.Purposes, members.Mandate, members.MandateSignature),
     ),
 }
 
@@ -138,7 +140,7 @@ def test_every_name_of_the_client_is_named(name: str) -> None:
 def test_every_method_and_argument_of_the_client_is_named() -> None:
     """docs/client.md knows what GatewayClient can do, and what an answer and a refusal carry."""
     text = page("docs/client.md").text
-    methods = {name for name in vars(gateway.client.GatewayClient) if not name.startswith("_")}
+    methods = {name for name in dir(gateway.client.GatewayClient) if not name.startswith("_")}
     arguments = set(gateway.client.GatewayClient.exchange.__kwdefaults__ or {})
     fields = {
         field.name for kind in (gateway.client.Answer, gateway.client.Problem) for field in dataclasses.fields(kind)

@@ -160,6 +160,15 @@ MEANINGS = {
     "provider.maintenance": Unavailable,
     "gateway": Unavailable,
     "journal": Unavailable,
+    "recipient": Unavailable,
+    "document": Conflict,
+    "subscription": Conflict,
+    "document.unknown": Unknown,
+    "approval": NotPermitted,
+    "approval.decided": Conflict,
+    "attachment": BadRequest,
+    "attachment.unknown": Unknown,
+    "attachment.unavailable": Unavailable,
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from gateway.edge.outbound import CONNECTIONS, HttpOutbound
-from gateway.protocols.protocol import Cut, Reply, Unsent
+from gateway.protocols.protocol import Cut, Manner, Reply, Unsent
 from tests.fakes import systems
 from tests.fakes.systems import OK, System, hostile
 
@@ -26,7 +26,9 @@ async def outbound() -> AsyncIterator[HttpOutbound]:
 async def say(
     outbound: HttpOutbound, system: System, body: bytes = b"{}", seconds: float = 5.0, tls: ssl.SSLContext | None = None
 ) -> Reply:
-    return await outbound.send("POST", system.url, headers={}, body=body, seconds=seconds, max_bytes=1000, tls=tls)
+    return await outbound.send(
+        "POST", system.url, headers={}, body=body, seconds=seconds, max_bytes=1000, manner=Manner(tls)
+    )
 
 
 def certified(name: str = "localhost") -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.edge.outbound import HttpOutbound
-from gateway.protocols.protocol import Cut, Reply, TooLarge, Unsent
+from gateway.protocols.protocol import Cut, Manner, Reply, TooLarge, Unsent
 from tests.fakes import systems
 from tests.fakes.systems import Behaviour, Line, Seen, hostile, well_behaved
 
@@ -226,7 +226,9 @@ async def test_certificates_are_checked(outbound: HttpOutbound) -> None:
     async with well_behaved(echo, server) as system:
         with pytest.raises(Unsent, match="certificate"):
             await post(outbound, system.url)
-        reply = await outbound.send("POST", system.url, headers={}, body=b"{}", seconds=5, max_bytes=9, tls=trusting)
+        reply = await outbound.send(
+            "POST", system.url, headers={}, body=b"{}", seconds=5, max_bytes=9, manner=Manner(trusting)
+        )
     assert (reply.body, len(system.seen)) == (b"{}", 1)
 
 

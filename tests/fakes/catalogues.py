@@ -12,6 +12,7 @@ from gateway.core.model import (
     Catalogue,
     Endpoint,
     Issuer,
+    Mandate,
     Service,
     Standing,
     System,
@@ -64,6 +65,7 @@ def agency(
     endpoints: Iterable[Endpoint] = (),
     issuers: Iterable[Issuer] = (),
     standing: Standing = Standing.ACTIVE,
+    mandates: Iterable[Mandate] = (),
 ) -> Agency:
     """An agency of class ``gov`` with nothing but what is given."""
     return Agency(
@@ -79,6 +81,7 @@ def agency(
         endpoints={each.service: each for each in endpoints},
         issuers=tuple(issuers),
         standing=standing,
+        mandates=tuple(mandates),
     )
 
 

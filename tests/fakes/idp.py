@@ -67,6 +67,10 @@ def b64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
+def unb64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def unsigned(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
     """What a signature is over."""
     return b64(orjson.dumps(header)) + "." + b64(orjson.dumps(claims))
@@ -82,6 +86,7 @@ def keyring(folder: Path, instance: str = "DEMO") -> Keyring:
     """A gateway's keys, made and read as a deployment does."""
     (folder / "gateway").mkdir(parents=True)
     keys.save(folder / "gateway/signing.jwk.json", keys.new_signing_key(instance))
+    keys.save(folder / "gateway/webhook.jwk.json", keys.new_webhook_key(instance))
     keys.save(folder / "gateway/master.key.json", keys.new_master_key(instance))
     return keys.read(folder, instance)
 

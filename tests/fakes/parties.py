@@ -15,6 +15,7 @@ from gateway.core.model import (
     Endpoint,
     Grant,
     Kind,
+    Mandate,
     Obligation,
     Pointer,
     Rate,
@@ -110,6 +111,8 @@ class Terms:
     """The same."""
     scopes: tuple[str, ...] = ("population:read", "population:write")
     """Of every system."""
+    mandates: tuple[Mandate, ...] = ()
+    """Of the ministry of finance to others."""
 
 
 USUAL = Terms()
@@ -196,6 +199,7 @@ def catalogue_of(url: str, keys: Mapping[str, idp.Key], terms: Terms) -> Catalog
             system("finance.audit_office"),
             system("finance.old_desk", standing=Standing.REVOKED),
             issuers=[issuer],
+            mandates=terms.mandates,
         ),
         catalogues.agency("saensuk", system("saensuk.front_desk")),
         catalogues.agency("lampang", system("lampang.front_desk")),

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from gateway.edge.store import Driver, Plan, Rows, Statement, StoreFailed
 
@@ -15,6 +15,8 @@ class Valve:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._first = self
+        """The one that tests hold: what it is told counts for all beside it."""
         self.failing = False
         self.mistakes = 0
         """So many transactions end in an error that nobody foresaw."""
@@ -28,28 +30,34 @@ class Valve:
         self.holding = asyncio.Event()
 
     async def transact(self, plan: Callable[[], Plan[T]]) -> T:
-        if self.failing:
+        told = self._first
+        if told.failing:
             raise StoreFailed("disk I/O error")
-        if self.mistakes:
-            self.mistakes -= 1
+        if told.mistakes:
+            told.mistakes -= 1
             raise LookupError("a mistake in the gateway's own code")
         loop = asyncio.get_running_loop()
 
         def held() -> Plan[T]:
-            result = yield from _fast(plan(), self.ahead)
-            for each in self.last:
+            result = yield from _fast(plan(), told.ahead)
+            for each in told.last:
                 yield each, ()
-            if not self.gate.is_set():
-                loop.call_soon_threadsafe(self.holding.set)
-                self.gate.wait(10)
+            if not told.gate.is_set():
+                loop.call_soon_threadsafe(told.holding.set)
+                told.gate.wait(10)
             return result
 
         return await self._driver.transact(held)
 
-    async def read(self, select: str) -> Rows:
-        if self.failing:
+    async def read(self, select: str, values: Sequence[Any] = ()) -> Rows:
+        if self._first.failing:
             raise StoreFailed("disk I/O error")
-        return await self._driver.read(select)
+        return await self._driver.read(select, values)
+
+    def beside(self) -> "Valve":
+        made = Valve(self._driver.beside())
+        made._first = self._first
+        return made
 
     async def close(self) -> None:
         self.gate.set()

@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,8 +69,11 @@ class Doomed:
             result: T = end.value
             return result
 
-    async def read(self, select: str) -> Rows:
-        return await self._driver.read(select)
+    async def read(self, select: str, values: Sequence[Any] = ()) -> Rows:
+        return await self._driver.read(select, values)
+
+    def beside(self) -> "Doomed":
+        return Doomed(self._driver.beside(), self._fate)
 
     async def close(self) -> None:
         await self._driver.close()

@@ -22,6 +22,7 @@ CODES = {
     "policy.purpose",
     "policy.scope",
     "policy.obligation",
+    "identity.not_mandated",
 }
 
 Case = Mapping[str, Any]
@@ -54,6 +55,7 @@ def _decision(catalogue: Catalogue, case: Case) -> policy.Decision:
         frozenset({case["scope"]} if case["scope"] else ()),
         at if at.tzinfo else at.replace(tzinfo=UTC),
         frozenset(Obligation) - {Obligation(name) for name in case.get("without", ())},
+        AgencyId(case["on_behalf"]) if "on_behalf" in case else None,
     )
     return policy.decide(catalogue, facts)
 

@@ -24,13 +24,21 @@ def test_each_key_file_says_that_it_is_for_demonstration(path: Path) -> None:
     assert document["comment"] == "For demonstration only; every other instance refuses it."
 
 
-def test_each_system_and_signatory_has_its_pair(catalogue: Catalogue) -> None:
+def test_each_system_signatory_and_issuer_has_its_pair(catalogue: Catalogue) -> None:
     """The pretend parties can sign; no key is left over from one that is gone."""
     names: set[str] = set(catalogue.systems)
     for agency in catalogue.agencies.values():
         names |= {f"{agency.id}.{name}" for name in agency.signatories}
+        names |= {f"{agency.id}.civil_service" for _ in agency.issuers}
     assert {path.name.removesuffix(".jwks.json") for path in KEYS.glob("agencies/*")} == names
     assert {path.name.removesuffix(".jwk.json") for path in KEYS.glob("private/*")} == names
+
+
+def test_an_issuer_that_two_agencies_name_has_one_key(catalogue: Catalogue) -> None:
+    """A person is the same person in both offices, because the same issuer says so."""
+    issuers = [issuer for agency in catalogue.agencies.values() for issuer in agency.issuers]
+    assert len(issuers) == 2
+    assert len({(each.issuer, str(each.keys[0]["kid"])) for each in issuers}) == 1
 
 
 def test_public_halves_are_public() -> None:

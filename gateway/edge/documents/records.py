@@ -1,10 +1,11 @@
 """What the parts of the documents' road hand to each other, and to the plans that keep it in the database."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from gateway.core.delivery import State
+from gateway.core.entry import Particulars
 from gateway.core.model import AgencyId, Kind, ServiceId, SystemId
 
 LaneKey: TypeAlias = tuple[AgencyId, str]
@@ -80,7 +81,11 @@ class Submission:
     hold: Hold | None
     attachments: tuple[str, ...]
     facts: Mapping[str, Any]
-    """What its journal entries say beside the paper's: agreement, grant, legal basis, purpose, catalogue, remote."""
+    """What its journal entries say beside the paper's: exchange, agreement, grant, legal basis, purpose, remote."""
+    particulars: Particulars = field(default_factory=Particulars)
+    """What stands beside the first entry: user, person, case, reference, subjects."""
+    raw: bytes = b""
+    """The body as it was received: the first entry holds its salted digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,8 @@ class Lane:
     service: ServiceId
     unit: str
     out: tuple[Out, ...]
+    probe: bool = False
+    """It goes to an agency whose gate is closed, and alone."""
 
 
 @dataclass(frozen=True, slots=True)

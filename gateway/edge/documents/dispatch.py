@@ -1,0 +1,139 @@
+"""Hands over what waits: a task for each recipient's way that has something, and none for the others.
+
+A submission of this process wakes its way at once. What other processes left, what failed and is due again, and probes
+of recipients that did not answer are found by a look at the database every second.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+
+import structlog
+
+from gateway.core.model import AgencyId, Catalogue
+from gateway.core.refusal import Refusal
+from gateway.edge.documents import gates, lanes
+from gateway.edge.documents.gates import Gate
+from gateway.edge.documents.road import STOPPED, Desk, Road
+from gateway.edge.documents.takers import Key, mark
+from gateway.edge.documents.tour import served
+from gateway.edge.store import Driver, StoreFailed, StoreRefused
+from gateway.edge.tasks import cancelled
+from gateway.edge.telemetry import place
+
+LOOK_SECONDS = 1.0
+"""Between two looks at what waits."""
+SETTLING_SECONDS = 2.0
+"""What the database gets at a stop to take down what was handed over last."""
+
+log = structlog.get_logger()
+
+
+class Dispatcher:
+    """Of one process."""
+
+    def __init__(self, desk: Desk, reader: Driver, *, every: float = LOOK_SECONDS) -> None:
+        """``every`` are LOOK_SECONDS; ``reader`` reads beside the writer."""
+        self._desk = desk
+        self._reader = reader
+        self._every = every
+        self._roads: dict[Key, tuple[Road, asyncio.Task[None]]] = {}
+        self._quiet: frozenset[Key] = frozenset()
+        """Ways whose gate is closed: what comes for them wakes nobody."""
+        self._shown: frozenset[Key] = frozenset()
+        self._closing = False
+
+    def wake(self, recipient: AgencyId, way: str) -> None:
+        """Something was submitted for it."""
+        if (recipient, way) not in self._quiet:
+            self._start((recipient, way))
+
+    @property
+    def handing(self) -> dict[Key, int]:
+        """How many lanes are with each recipient just now."""
+        return {key: road.handing for key, (road, _) in self._roads.items() if road.handing}
+
+    async def go_on(self) -> None:
+        """Look every second, until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except (StoreFailed, StoreRefused, Refusal):  # the journal's own alarm tells of a database that cannot
+                pass
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong in a look, the next one must come
+                log.error("dispatch_failed", **place(error))  # noqa: TRY400 - no traceback in a log line
+            await asyncio.sleep(self._every)
+
+    async def look(self) -> None:
+        """Start what is due. Raises StoreFailed, or Refusal while nobody knows what is suspended."""
+        catalogue = self._desk.hand.catalogue()
+        closed = await gates.closed(self._reader)
+        reopened = await self._reopened(closed, catalogue)
+        self._quiet = frozenset((each.recipient, each.way) for each in closed if each.seconds > 0) - reopened
+        self._show(frozenset((each.recipient, each.way) for each in closed) - reopened)
+        waiting = await lanes.waiting(self._reader)
+        for due in waiting.due:
+            key = (due.recipient, due.way)
+            if served(catalogue, key)[0]:
+                self._start(key)
+
+    async def close(self, seconds: float) -> None:
+        """Claim nothing more, give what is with recipients that time, and settle."""
+        self._closing = True
+        roads = tuple(self._roads.values())
+        for road, _ in roads:
+            road.stop()
+        tasks = {task for _, task in roads}
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        for road, _ in roads:
+            road.break_off()
+        if tasks:
+            await asyncio.wait(tasks, timeout=SETTLING_SECONDS)
+        await cancelled(*tasks)
+
+    def _start(self, key: Key) -> None:
+        if self._closing:
+            return
+        if key in self._roads:
+            self._roads[key][0].wake()
+            return
+        road = Road(key, self._desk)
+        task = asyncio.create_task(road.go())
+        self._roads[key] = road, task
+        task.add_done_callback(partial(self._over, key, road))
+
+    def _over(self, key: Key, road: Road, task: "asyncio.Task[None]") -> None:
+        del self._roads[key]
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            told = place(error) if isinstance(error, Exception) else {}
+            log.error("dispatch_failed", recipient=key[0], way=key[1], **told)
+        elif road.shut:
+            self._quiet |= {key}
+        elif road.wanted:
+            self._start(key)
+
+    async def _reopened(self, closed: Iterable[Gate], catalogue: Catalogue) -> frozenset[Key]:
+        """Gates of systems that said to take nothing any more, and whose folder has changed since."""
+        found = set()
+        for gate in closed:
+            if not gate.reason.startswith(f"{STOPPED} "):
+                continue
+            key = (gate.recipient, gate.way)
+            _, way = served(catalogue, key)
+            if way is not None and gate.reason != f"{STOPPED} {mark(way)}":
+                with suppress(Refusal):
+                    await self._desk.post.run(gates.open_(*key))
+                    log.info("gate_opened", recipient=key[0], way=key[1])
+                    found.add(key)
+        return frozenset(found)
+
+    def _show(self, closed: frozenset[Key]) -> None:
+        for key in self._shown - closed:
+            self._desk.hand.meters.gates.remove(*key)
+        for key in closed:
+            self._desk.hand.meters.gates.labels(*key).set(1)
+        self._shown = closed

@@ -1,0 +1,95 @@
+"""What a recipient is told beside the body: the envelope, the same on every way."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from gateway.core.shape import parse
+from gateway.edge.documents.records import RECEIPT, Out, Seal, body_context, head_context
+from gateway.protocols.handover import Handed
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A delivery as it was before it was sealed."""
+
+    head: Mapping[str, Any]
+    raw: bytes | None
+    """The body as it was received; of a receipt its JWS. None where its time has passed."""
+
+
+def unsealed(out: Out, unseal: Seal) -> Opened:
+    """Raises ``keys.NotOpened``."""
+    head = orjson.loads(unseal(out.head, head_context(out.paper.id)))
+    if out.kind == RECEIPT:
+        return Opened(head, out.first_receipt)
+    return Opened(head, None if out.body is None else unseal(out.body, body_context(out.paper.id)))
+
+
+def delivery_id(out: Out) -> str:
+    """What a recipient looks at, so as to take nothing twice: the document's id; a receipt has one of its own.
+
+    It holds no full stop: webhooks sign it with one behind it.
+    """
+    if out.kind != RECEIPT:
+        return out.paper.id
+    writer_and_number = str(claims(out.first_receipt)["entry"]).partition(" ")[0]
+    return f"{out.paper.id}-{writer_and_number.replace('.', '-')}"
+
+
+def envelope(out: Out, head: Mapping[str, Any], *, cut: bool = False) -> dict[str, Any]:
+    """As JSON. ``cut``: the subscriber sees a part of the body, so that the digest, the sender's, is not of that."""
+    paper = out.paper
+    told: dict[str, Any] = {
+        "id": delivery_id(out),
+        "kind": out.kind,
+        "service": paper.service,
+        "sender": paper.sender,
+        "on_behalf": paper.on_behalf,
+        "reference": paper.reference,
+        "submitted": datetime.fromtimestamp(out.submitted, UTC).isoformat(timespec="milliseconds"),
+        "digest": f"sha-256=:{base64.b64encode(paper.digest).decode()}:",
+        "unit": out.unit or None,
+        "late": out.requeued,
+        "attempt": out.attempts,
+        "redelivered": out.touched or out.requeued > 0,
+        "receipt": out.first_receipt.decode(),
+    }
+    if out.kind == RECEIPT:
+        told["document"] = paper.id
+    else:
+        agreements = head.get("agreements") or {}
+        told["purpose"] = head.get("purpose")
+        told["case"] = head.get("case")
+        told["agreement"] = head.get("agreement") or agreements.get(out.recipient)
+        told["attachments"] = head.get("attachments") or []
+        told["cut"] = cut
+    return told
+
+
+def handed(out: Out, opened: Opened, released: bytes, seconds: float) -> Handed:
+    """What a way gets to hand over; ``released`` is what the recipient may see of the body."""
+    receipt = out.kind == RECEIPT
+    told = envelope(out, opened.head, cut=released != opened.raw)
+    return Handed(
+        id=told["id"],
+        kind=out.kind,
+        service=out.paper.service,
+        envelope=told,
+        body=claims(released) if receipt else parse(released),
+        raw=released,
+        receipt=told["receipt"],
+        traceparent=str(opened.head["traceparent"]),
+        seconds=seconds,
+    )
+
+
+def claims(receipt: bytes) -> dict[str, Any]:
+    """What one of the gateway's own receipts says; its signature is for others to check (RFC 7515, section 7.1)."""
+    payload = receipt.split(b".")[1]
+    said: dict[str, Any] = orjson.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
+    return said

@@ -1,0 +1,189 @@
+"""The recipients' mailboxes: an agency's systems fetch what there is for it, or wait until there is something."""
+
+import asyncio
+import contextlib
+import re
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import orjson
+from aiohttp import web
+
+from gateway.core import document
+from gateway.core.entry import Step
+from gateway.core.exchange import AGENCY
+from gateway.core.model import AgencyId, agency_of
+from gateway.core.refusal import Refusal
+from gateway.edge import body
+from gateway.edge.documents import mailbox
+from gateway.edge.documents.leasing import LEASE_SECONDS, Leased, Leases, Wanted
+from gateway.edge.documents.outcomes import read_renewal
+from gateway.edge.documents.reception import Reception, hold_standing, refusal_of
+from gateway.edge.documents.records import Addressee
+from gateway.edge.documents.waiting import Waiters
+from gateway.edge.evidence import Trail
+from gateway.edge.front import Released
+from gateway.edge.journal import unavailable
+from gateway.edge.store import StoreFailed, StoreRefused
+
+FETCH = "/v1/inbox"
+RENEW = "/v1/inbox/lease"
+MAX_POLLERS = 32
+"""Calls of one agency that wait for documents at once; one more is answered at once."""
+
+_THERE = (
+    "with v(k, r, w, u) as ({rows text text text text}) select distinct v.k from v where exists (select 1 from lanes l "
+    "where l.recipient = v.r and l.way = v.w and (v.u = '' or l.unit = v.u) and l.opened > 0 and l.due <= {now} "
+    "and l.lease < {now})"
+)
+
+
+class Inbox:
+    """``GET /v1/inbox``, ``POST /v1/inbox/lease``"""
+
+    def __init__(self, reception: Reception, leases: Leases) -> None:
+        self._at = reception
+        self._leases = leases
+        self.waiters = Waiters(self._look)
+        self._pollers: Counter[AgencyId] = Counter()
+
+    def routes(self) -> tuple[web.RouteDef, ...]:
+        """What the public listener serves of it."""
+        fetch = self._at.answering(f"GET {FETCH}", "fetch", self._fetch)
+        renew = self._at.answering(f"POST {RENEW}", "renew", self._renew)
+        return (
+            web.get(FETCH, fetch, expect_handler=body.expect_nothing),
+            web.post(RENEW, renew, expect_handler=body.expect_nothing),
+        )
+
+    def arrived(self, addressees: Iterable[Addressee]) -> None:
+        """This process took something in for these: who waits here need not wait for the next look."""
+        for each in addressees:
+            if each.pulled:
+                self.waiters.tell({_key(each.recipient, None), _key(each.recipient, each.unit)})
+
+    async def _fetch(self, request: web.Request, trail: Trail) -> Released:
+        """Leased documents; none at once, the first that come within ``wait`` seconds, or none."""
+        caller = await self._at.caller(request, trail)
+        asked = _asked(request)
+        agency = agency_of(caller.system)
+        leased = await self._taken(agency, asked)
+        if not leased.given and asked.wait:
+            leased = await self._awaited(request, trail, agency, asked)
+        if leased.given:
+            await self._write_down(trail, leased)
+        claim = leased.claim if leased.given else None
+        told = {"lease": claim, "seconds": LEASE_SECONDS, "documents": [each.shown for each in leased.given]}
+        return Released(200, orjson.dumps(told), headers={"Cache-Control": "no-store"})
+
+    async def _awaited(self, request: web.Request, trail: Trail, agency: AgencyId, asked: "Asked") -> Leased:
+        """What comes while the caller waits. Whether it still may is asked again each time that it gets something."""
+        loop, front = asyncio.get_running_loop(), self._at.front
+        end = loop.time() + asked.wait
+        leased = Leased("", (), ())
+        with self._place(agency) as free:
+            while free and not leased.given and not _gone(request):
+                with front.aside(trail):
+                    waited = await self.waiters.wait(_key(agency, asked.unit), end - loop.time(), None)
+                if not waited or _gone(request):
+                    break
+                await front.hold_still(request, trail, hold_standing)
+                leased = await self._taken(agency, asked)
+        return leased
+
+    @contextlib.contextmanager
+    def _place(self, agency: AgencyId) -> Iterator[bool]:
+        """Whether one more call of the agency may wait."""
+        self._pollers[agency] += 1
+        try:
+            yield self._pollers[agency] <= MAX_POLLERS
+        finally:
+            self._pollers[agency] -= 1
+
+    async def _taken(self, agency: AgencyId, asked: "Asked") -> Leased:
+        home = self._at.home(agency)
+        if asked.unit is not None and asked.unit not in home.units:
+            raise Refusal("request.malformed", f"unit must be one that {agency} names in its folder.")
+        try:
+            return await self._leases.take(Wanted(home, asked.unit, asked.most))
+        except (StoreFailed, StoreRefused) as error:
+            raise unavailable() from error
+
+    async def _write_down(self, trail: Trail, leased: Leased) -> None:
+        """Nothing is handed out that is not in the journal; what cannot be written is given back."""
+        facts = {"documents": [each.told["id"] for each in leased.given]}
+        try:
+            trail.stamp = await self._at.post.append(trail.draft(Step.LEASED, status=200, more=facts))
+        except Refusal:
+            with contextlib.suppress(Refusal):
+                await self._leases.give_back(leased.lanes)
+            raise
+
+    async def _renew(self, request: web.Request, trail: Trail) -> Released:
+        """The lease, for as long again from now on."""
+        caller = await self._at.caller(request, trail)
+        lease = read_renewal(await self._at.read(request, trail))
+        held = await self._at.post.run(mailbox.renew(agency_of(caller.system), lease, LEASE_SECONDS))
+        if not held:
+            raise refusal_of("document.lease")
+        return Released(200, orjson.dumps({"lease": lease, "seconds": LEASE_SECONDS}))
+
+    async def _look(self, keys: Collection[str]) -> Mapping[str, Hashable]:
+        """For which of the callers that wait something may be leased now."""
+        agencies = self._at.catalogue().agencies
+        values: list[str] = []
+        for key in keys:
+            name, _, unit = key.partition(" ")
+            home = agencies.get(AgencyId(name))
+            for way in home.deliveries if home else ():
+                if way.pulled:
+                    values += (key, name, way.name, unit)
+        rows = await self._at.reader.read(_THERE, values) if values else ()
+        return {str(row[0]): True for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The query of a fetch."""
+
+    most: int
+    wait: float
+    """Seconds."""
+    unit: str | None
+
+
+_NUMBER = re.compile("[0-9]{1,4}")
+
+
+def _asked(request: web.Request) -> Asked:
+    """Raises Refusal request.malformed."""
+    query = request.query
+    if len(query) != len(set(query)) or not set(query) <= {"max", "wait", "unit"}:
+        raise Refusal("request.malformed", "The address takes max, wait and unit, each once, and nothing else.")
+    unit = query.get("unit")
+    if unit is not None and AGENCY.fullmatch(unit) is None:
+        raise Refusal("request.malformed", "unit must be the name of a unit, such as permits.")
+    return Asked(_number(query.get("max", "10"), "max", mailbox.MAX_LEASED), _wait(query.get("wait", "0")), unit)
+
+
+def _number(text: str, name: str, most: int) -> int:
+    if _NUMBER.fullmatch(text) is None or not 1 <= int(text) <= most:
+        raise Refusal("request.malformed", f"{name} must be a whole number from 1 to {most}.")
+    return int(text)
+
+
+def _wait(text: str) -> float:
+    if _NUMBER.fullmatch(text) is None or int(text) > document.MAX_WAIT:
+        raise Refusal("request.malformed", f"wait must be whole seconds from 0 to {document.MAX_WAIT:.0f}.")
+    return float(text)
+
+
+def _key(agency: AgencyId, unit: str | None) -> str:
+    """What a caller waits for."""
+    return f"{agency} {unit or ''}"
+
+
+def _gone(request: web.Request) -> bool:
+    """Nobody reads the answer any more: what would be leased would be kept from others."""
+    return request.transport is None or request.transport.is_closing()

@@ -1,0 +1,314 @@
+"""Claims: a lane with its oldest open deliveries for one claimer at a time, and what became of them, settled at once.
+
+A lane goes out oldest first and never skips. A claim has a name of its own, so that a late settlement never meets a
+newer claim of the same process; whoever lost a claim changes nothing. A claimed lane is due again when its lease ends.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateway.core.delivery import Happening, Moved, Position, State, next_step
+from gateway.core.model import AgencyId, ServiceId, SystemId
+from gateway.edge.documents import gates
+from gateway.edge.documents.positions import PAPER, Move, Work, move, paper_of
+from gateway.edge.documents.records import RECEIPT, Lane, LaneKey, Out, Result, Settlement, Step
+from gateway.edge.documents.scribe import Scribe
+from gateway.edge.journal import Book
+from gateway.edge.store import Driver, Plan, Rows
+
+_FREE = "opened > 0 and due <= {now} and lease < {now}"
+_HAPPENED = {
+    State.ARRIVED: Happening.HANDED_OVER,
+    State.REGISTERED: Happening.REGISTERED,
+    State.REJECTED: Happening.REJECTED,
+    State.UNDELIVERABLE: Happening.GIVEN_UP,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A lane that may be claimed; its row is locked."""
+
+    key: LaneKey
+    service: ServiceId
+    unit: str
+    opened: int
+
+
+def claim(
+    recipient: AgencyId, way: str, claim: str, *, lanes: int, per_lane: int, seconds: float
+) -> Work[tuple[Lane, ...]]:
+    """Lanes of one agency's way that are due, for so many seconds; of a closed gate one lane, as the probe, or none."""
+
+    def plan(_: Book) -> Plan[tuple[Lane, ...]]:
+        probe = bool((yield from gates.failures(recipient, way)))
+        if probe and not (yield from gates.probe(recipient, way, seconds)):
+            return ()
+        chosen = yield from choose("recipient = $2 and way = $3", (recipient, way), 1 if probe else lanes)
+        if probe and not chosen:
+            yield from gates.not_used(recipient, way)
+        return (yield from take(chosen, claim, per_lane=per_lane, seconds=seconds, probe=probe))
+
+    return plan
+
+
+def choose(which: str, values: Sequence[str], most: int) -> Plan[list[Chosen]]:
+    """Lanes that are due, those first that have waited longest; none for which anybody else reaches. $1 is ``most``."""
+    rows = yield (
+        (
+            f"select recipient, okey, service, unit, opened from lanes where {_FREE} and {which} "  # noqa: S608
+            "order by due limit $1{skip_locked}"
+        ),
+        (most, *values),
+    )
+    return [Chosen((AgencyId(row[0]), row[1]), ServiceId(row[2]), row[3], int(row[4])) for row in rows]
+
+
+def take(
+    chosen: Collection[Chosen], claim: str, *, per_lane: int, seconds: float, probe: bool = False
+) -> Plan[tuple[Lane, ...]]:
+    """Lease them, with their oldest open deliveries, which from here on may have been sent."""
+    if not chosen:
+        return ()
+    values = [value for each in chosen for value in (*each.key, claim, seconds)]
+    yield (
+        (
+            "with v(r, o, c, s) as ({rows text text text float8}) update lanes "
+            "set owner = v.c, lease = {now} + v.s, due = {now} + v.s from v where recipient = v.r and okey = v.o"
+        ),
+        values,
+    )
+    rows = yield _oldest(per_lane), [value for each in chosen for value in each.key]
+    outs = [_out(row) for row in rows]
+    if outs:
+        yield (
+            (
+                "with v(id) as ({rows int8}) update deliveries set touched = true, attempts = attempts + 1 from v "
+                "where seq = v.id"
+            ),
+            [each.seq for each in outs],
+        )
+    claimed = []
+    for each in chosen:
+        mine = tuple(out for out in outs if (out.recipient, out.okey) == each.key)
+        claimed.append(Lane(each.key, claim, each.service, unit=each.unit, out=mine, probe=probe))
+    return tuple(claimed)
+
+
+def _oldest(per_lane: int) -> str:
+    """The oldest open deliveries of some lanes.
+
+    A bound by number instead of a window function, which would read the whole of a long lane.
+    """
+    bound = (
+        "select x.seq from deliveries x where x.recipient = v.r and x.okey = v.o and x.open "  # noqa: S608
+        f"order by x.seq limit 1 offset {per_lane - 1:d}"
+    )
+    first = "select s.receipt from steps s where s.document = p.id and s.step in ('submitted', 'held') order by s.seq"
+    receipt = f"case when d.step is null then ({first} limit 1) else (select receipt from steps where seq = d.step) end"  # noqa: S608
+    return (
+        f"with v(r, o) as ({{rows text text}}), "  # noqa: S608
+        f"most as (select v.r, v.o, coalesce(({bound}), {2**63 - 1}) as seq from v) "
+        f"select {PAPER}, d.seq, d.recipient, d.okey, d.kind, d.state, d.unit, d.subscriber, d.touched, "
+        "d.attempts + 1, d.requeued, p.submitted, p.catalogue, p.head, "
+        f"case when d.step is null then p.body end, {receipt} "
+        "from most join deliveries d on d.recipient = most.r and d.okey = most.o and d.open and d.seq <= most.seq "
+        "join documents p on p.id = d.document order by d.seq"
+    )
+
+
+def _out(row: Sequence[Any]) -> Out:
+    seq, recipient, okey, kind, state, unit, subscriber, touched, attempts, requeued = row[7:17]
+    submitted, catalogue, head, body, receipt = row[17:]
+    return Out(
+        seq=seq,
+        paper=paper_of(row[:7]),
+        recipient=AgencyId(recipient),
+        okey=okey,
+        kind=kind,
+        state=State(state),
+        unit=unit,
+        subscriber=None if subscriber is None else SystemId(subscriber),
+        touched=bool(touched),
+        attempts=attempts,
+        requeued=requeued,
+        submitted=submitted,
+        catalogue=catalogue,
+        head=bytes(head),
+        body=None if body is None else bytes(body),
+        first_receipt=bytes(receipt or b""),
+    )
+
+
+def settle(settlements: Sequence[Settlement], scribe: Scribe) -> Work[list[bool]]:
+    """End claims, with what became of each delivery. False: that claim was lost, and nothing of it was changed."""
+
+    def plan(book: Book) -> Plan[list[bool]]:
+        proven, now = yield from _proven(settlements)
+        holds = [(*each.lane.key, each.lane.claim) in proven for each in settlements]
+        kept = [each for each, held in zip(settlements, holds, strict=True) if held]
+        moves = {result.out.seq: (result, _move(result)) for each in kept for result in each.results}
+        moved = yield from move([each for _, each in moves.values() if each])
+        yield from given_back(kept)
+        steps = [
+            _step(result, moving.to)
+            for seq, (result, moving) in moves.items()
+            if moving and seq in moved and moving.to is not result.out.state and result.out.kind != RECEIPT
+        ]
+        if steps:
+            yield from scribe.write_all(book, steps, now)
+        sent = [result for each in settlements for result in each.results if result.sent or result.to]
+        yield from _too_late(book, scribe, [result for result in sent if result.out.seq not in moved])
+        return holds
+
+    return plan
+
+
+def _proven(settlements: Sequence[Settlement]) -> Plan[tuple[frozenset[tuple[str, str, str]], float]]:
+    """The claims that still hold, whose lanes are free now; first of all, so that they are locked for the rest.
+
+    The owner stays, as RETURNING gives it back so; without a lease it owns nothing, and is proven no second time.
+    """
+    if not settlements:
+        return frozenset(), 0.0
+    values = [value for each in settlements for value in (*each.lane.key, each.lane.claim, each.back_off)]
+    rows = yield (
+        (
+            "with v(r, o, c, pause) as ({rows text text text float8}) update lanes "
+            "set lease = 0, due = {now} + v.pause from v where recipient = v.r and okey = v.o "
+            "and owner = v.c and lease > 0 returning recipient, okey, owner, {now}"
+        ),
+        values,
+    )
+    held = frozenset((row[0], row[1], row[2]) for row in rows)
+    return held, float(rows[0][3]) if rows else 0.0
+
+
+def _move(result: Result) -> Move | None:
+    """What is handed over leaves its lane; one that had arrived before, and was forwarded, without a step."""
+    out = result.out
+    if result.to is None:
+        return None
+    handed = result.to is not State.UNDELIVERABLE
+    before = Position(out.state, open=True, touched=out.touched or result.sent or handed)
+    step = next_step(Position(out.state, open=True, touched=True), _HAPPENED[result.to])
+    to = step.to if isinstance(step, Moved) else out.state if handed else None
+    lane = (out.recipient, out.okey)
+    return None if to is None else Move(out.seq, lane, before, to, result.overdue_seconds)
+
+
+def given_back(settlements: Sequence[Settlement]) -> Plan[None]:
+    """What certainly was not sent is as untouched as before; what was not even tried counts no attempt."""
+    values: list[Any] = []
+    for each in settlements:
+        results = {result.out.seq: result for result in each.results}
+        for out in each.lane.out:
+            result = results.get(out.seq)
+            if result is None:
+                values += (out.seq, out.touched, out.attempts - 1)
+            elif result.to is None and not result.sent:
+                values += (out.seq, out.touched, out.attempts)
+    if values:
+        yield (
+            (
+                "with v(id, t, n) as ({rows int8 bool int8}) update deliveries "
+                "set touched = v.t, attempts = v.n from v where seq = v.id and open"
+            ),
+            values,
+        )
+
+
+def _step(result: Result, to: State) -> Step:
+    out = result.out
+    return Step(
+        out.paper,
+        out.recipient,
+        to.value,
+        to,
+        by="gateway",
+        number=result.number,
+        reason=result.reason,
+        attempts=out.attempts,
+        late=out.requeued,
+    )
+
+
+def _too_late(book: Book, scribe: Scribe, results: Sequence[Result]) -> Plan[None]:
+    """What was handed over after its time had been declared over is written down; a late ``arrived`` is nothing."""
+    late = {result.out.seq: result for result in results if result.sent and result.out.kind != RECEIPT}
+    if not late:
+        return
+    rows = yield (
+        (
+            "with v(id) as ({rows int8}) select seq, state, {now} from deliveries join v on seq = v.id "
+            "where state in ('expired', 'recalled')"
+        ),
+        list(late),
+    )
+    facts = {"handed_over": True}
+    steps = [replace(_step(late[row[0]], State(row[1])), name="disputed", facts=facts) for row in rows]
+    if rows:
+        yield from scribe.write_all(book, steps, rows[0][2])
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An agency's way for which something is due now, and whose gate lets through."""
+
+    recipient: AgencyId
+    way: str
+    failures: int
+    """In a row; over 0: only a probe goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What dispatchers have to do."""
+
+    due: tuple[Due, ...]
+    soon: float | None
+    """Seconds until something else is due, aside from what somebody holds now; None: nothing waits."""
+
+
+async def waiting(reader: Driver) -> Waiting:
+    """What is due. Its cost grows with the number of agencies for which anything waits, not with what waits."""
+    return _waiting(await reader.read(WAITING))
+
+
+# A loose scan of the index lanes_waiting: the next recipient, its next way, and of each the one that is due first.
+# What is claimed is due when its lease ends, so that the scan seldom meets a lane that somebody holds.
+WAITING = """
+with recursive recipients(recipient) as (
+  select (select l.recipient from lanes l where l.opened > 0 order by l.recipient limit 1)
+  union all
+  select (select l.recipient from lanes l where l.opened > 0 and l.recipient > r.recipient
+          order by l.recipient limit 1)
+    from recipients r where r.recipient is not null),
+ways(recipient, way) as (
+  select r.recipient, (select l.way from lanes l where l.opened > 0 and l.recipient = r.recipient
+                       order by l.way limit 1)
+    from recipients r where r.recipient is not null
+  union all
+  select w.recipient, (select l.way from lanes l where l.opened > 0 and l.recipient = w.recipient and l.way > w.way
+                       order by l.way limit 1)
+    from ways w where w.way is not null)
+select w.recipient, w.way, coalesce(g.failures, 0), coalesce(g.not_before, 0) - {now},
+       (select l.due from lanes l where l.opened > 0 and l.recipient = w.recipient and l.way = w.way
+        and l.lease < {now} order by l.due limit 1) - {now}
+  from ways w left join gates g on g.recipient = w.recipient and g.way = w.way
+ where w.way is not null
+"""
+
+
+def _waiting(rows: Rows) -> Waiting:
+    due, later = [], []
+    for recipient, way, failures, opens, first in rows:
+        if first is None:  # everything there is in somebody's hands
+            continue
+        seconds = max(opens, first) if failures else first
+        if seconds <= 0:
+            due.append(Due(AgencyId(recipient), way, int(failures)))
+        else:
+            later.append(float(seconds))
+    return Waiting(tuple(due), min(later, default=None))

@@ -1,0 +1,165 @@
+"""What a poller gets out of its agency's mailbox: leased, decided upon once more, unsealed."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from gateway.core.delivery import Go, State
+from gateway.core.model import Agency
+from gateway.core.refusal import Refusal
+from gateway.edge.documents import envelope, lanes, mailbox
+from gateway.edge.documents.records import RECEIPT, Lane, Out, Result, Seal, Settlement
+from gateway.edge.documents.scribe import Scribe
+from gateway.edge.documents.second import Second, Verdict, released
+from gateway.edge.evidence import new_id
+from gateway.edge.journal import Book, Journal
+from gateway.edge.store import Plan
+
+LEASE_SECONDS = 60
+"""For which what a poller got is its own; it may renew them."""
+MAX_AT_ONCE = 10
+"""Documents that one step of a lease loads."""
+MAX_STEPS = 20
+"""Steps of one lease; some may find only what must wait."""
+MAX_BYTES = 8 * 2**20
+"""Of bodies, after which a lease takes no more."""
+PAUSE_SECONDS = 10.0
+"""For which a lane is left alone whose next document must wait, because somebody is suspended, say."""
+
+_STILL = "update lanes set lease = lease where recipient = $1 and okey = $2 and owner = $3 returning okey"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a poller asks for."""
+
+    agency: Agency
+    unit: str | None
+    most: int
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """By which the agency fetches."""
+        return tuple(each.name for each in self.agency.deliveries if each.pulled)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A document that may be handed out."""
+
+    told: Mapping[str, Any]
+    """Its envelope."""
+    body: bytes
+    """JSON: of a receipt its claims."""
+
+    @property
+    def shown(self) -> Mapping[str, Any]:
+        """As it leaves: the body's own bytes stand in it."""
+        return {**self.told, "body": orjson.Fragment(self.body)}
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """What a poller holds."""
+
+    claim: str
+    given: tuple[Given, ...]
+    lanes: tuple[Lane, ...]
+
+
+class Leases:
+    """Takes out of mailboxes what may be handed out."""
+
+    def __init__(self, post: Journal, scribe: Scribe, second: Second, unseal: Seal) -> None:
+        self._post = post
+        self._scribe = scribe
+        self._second = second
+        self._unseal = unseal
+
+    async def take(self, wanted: Wanted) -> Leased:
+        """As much as there is and fits; what may not go now stays, and what never may is settled.
+
+        Raises Refusal journal.unavailable, or StoreFailed.
+        """
+        claim = new_id()
+        given: list[Given] = []
+        held: list[Lane] = []
+        try:
+            for _ in range(MAX_STEPS):
+                most = min(MAX_AT_ONCE, wanted.most - len(given))
+                if most <= 0 or sum(len(each.body) for each in given) >= MAX_BYTES:
+                    break
+                lease = mailbox.lease(
+                    wanted.agency.id, wanted.ways, wanted.unit, max=most, seconds=LEASE_SECONDS, claim=claim
+                )
+                found = await self._post.run(lease)
+                if not found:
+                    break
+                held += found
+                kept, fit = await self._sifted(found)
+                held[-len(found) :] = kept
+                given += fit
+        except BaseException:
+            with contextlib.suppress(Refusal):  # what cannot be given back now is free when the lease ends
+                await self.give_back(held)
+            raise
+        return Leased(claim, tuple(given), tuple(held))
+
+    async def give_back(self, held: Sequence[Lane]) -> None:
+        """Leased, and certainly not handed out: as untouched as before."""
+        if held:
+            settled = [Settlement(lane, (), 0.0) for lane in held]
+            await self._post.run(lanes.settle(settled, self._scribe), lanes=[lane.key for lane in held])
+
+    async def _sifted(self, found: Sequence[Lane]) -> tuple[list[Lane], list[Given]]:
+        """The lanes of which something may go now, and what. Where something never may, its lane is settled first."""
+        outs = [out for lane in found for out in lane.out]
+        verdicts = dict(zip((out.seq for out in outs), await self._second.ask(outs), strict=True))
+        kept: list[Lane] = []
+        tails: list[Lane] = []
+        settled: list[Settlement] = []
+        for lane in found:
+            over = [out for out in lane.out if verdicts[out.seq].go is Go.NEVER]
+            most = next((at for at, out in enumerate(lane.out) if verdicts[out.seq].go is not Go.NOW), len(lane.out))
+            if over:  # the rest of the lane comes with the next step
+                settled.append(Settlement(lane, tuple(_never(out, verdicts[out.seq]) for out in over), 0.0))
+            elif most == 0:
+                settled.append(Settlement(lane, (), PAUSE_SECONDS))
+            else:
+                kept.append(replace(lane, out=lane.out[:most]))
+                if most < len(lane.out):
+                    tails.append(replace(lane, out=lane.out[most:]))
+        if settled or tails:
+            await self._settle(settled, tails)
+        return kept, [self._given(out, verdicts[out.seq]) for lane in kept for out in lane.out]
+
+    async def _settle(self, settled: Sequence[Settlement], tails: Sequence[Lane]) -> None:
+        ended = [result.out.paper for each in settled for result in each.results]
+
+        def plan(book: Book) -> Plan[None]:
+            if settled:
+                yield from lanes.settle(settled, self._scribe)(book)
+            for lane in tails:
+                rows = yield _STILL, (*lane.key, lane.claim)
+                if rows:
+                    yield from lanes.given_back([Settlement(lane, (), 0.0)])
+
+        receipts = [key for paper in ended for key in self._scribe.lanes(paper)]
+        await self._post.run(
+            plan, lanes={*(each.lane.key for each in settled), *(each.key for each in tails), *receipts}
+        )
+
+    def _given(self, out: Out, verdict: Verdict) -> Given:
+        opened = envelope.unsealed(out, self._unseal)
+        if out.kind == RECEIPT:
+            return Given(envelope.envelope(out, opened.head), orjson.dumps(envelope.claims(out.first_receipt)))
+        raw = opened.raw or b"null"
+        shown = released(raw, verdict)
+        return Given(envelope.envelope(out, opened.head, cut=shown != raw), shown)
+
+
+def _never(out: Out, verdict: Verdict) -> Result:
+    return Result(out, State.UNDELIVERABLE, sent=False, reason=verdict.code)

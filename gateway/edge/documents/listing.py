@@ -1,0 +1,218 @@
+"""An agency's own documents, newest first: ``GET /v1/documents``, page by page."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from gateway.core import document
+from gateway.core.delivery import State
+from gateway.core.exchange import SERVICE
+from gateway.core.model import Agency, AgencyId
+from gateway.core.refusal import Refusal
+from gateway.edge.documents import view
+from gateway.edge.documents.asking import Asking, home
+from gateway.edge.documents.view import REACHED
+from gateway.edge.evidence import Trail
+from gateway.edge.front import Released
+from gateway.edge.store import Statement
+
+ALL = "/v1/documents"
+USUAL = 50
+MAX_LISTED = 200
+"""Documents on one page."""
+
+_QUERY = frozenset(("role", "state", "service", "case", "since", "max", "after"))
+_SAID = "p.id, p.kind, p.state, p.sender, p.on_behalf, p.service, p.reference, p.submitted, p.recipient"
+_AT = "select 1 from deliveries d where d.document = p.id and d.kind <> 'receipt'"
+_REACHED = ", ".join(f"'{state.value}'" for state in REACHED)
+_STATES = (
+    "select document, recipient, state from deliveries where kind <> 'receipt' and document in ({ids}) order by seq"
+)
+_NUMBER = re.compile(r"[0-9]{1,4}")
+_SINCE = "an instant with its offset, such as 2026-11-22T08:00:00Z"
+_SHOWN_RECIPIENTS = 20
+"""Of one document; the summary counts all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which documents."""
+
+    sent: bool
+    state: State | None
+    service: str | None
+    case: bytes | None
+    """Keyed hash."""
+    since: float | None
+    most: int
+    after: str | None
+    """The last one of the page before."""
+
+
+class _Where:
+    """Conditions, with their values."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._conditions: list[str] = []
+
+    def add(self, condition: str, *values: Any) -> None:
+        """``{0}`` in the condition stands for the first of its values."""
+        start = len(self.values) + 1
+        self.values += values
+        self._conditions.append(condition.format(*(f"${start + place}" for place in range(len(values)))))
+
+    def __str__(self) -> str:
+        return " and ".join(self._conditions)
+
+
+def sent(agency: Agency, system: str, wanted: Wanted) -> Statement:
+    """What the agency sent, or had sent for it; where its documents belong to systems, what this one sent."""
+    own, behalf = _Where(), _Where()
+    own.add("p.agency = {0}", agency.id)
+    if agency.documents_by_system:
+        own.add("p.sender = {0}", system)
+    behalf.values = own.values  # one list: the second select goes on counting
+    _narrowed(own, wanted)
+    behalf.add("p.on_behalf = {0} and p.agency <> {0}", agency.id)
+    _narrowed(behalf, wanted)
+    most = wanted.most + 1
+    return f"{_page(own, most, 'a')} union all {_page(behalf, most, 'b')} order by seq desc limit {most}", own.values
+
+
+def _page(where: _Where, most: int, name: str) -> str:
+    select = f"select p.seq, {_SAID} from documents p where {where} order by p.seq desc limit {most}"  # noqa: S608 - words of this module
+    return f"select * from ({select}) as {name}"  # noqa: S608 - the same
+
+
+def _narrowed(where: _Where, wanted: Wanted) -> None:
+    if wanted.state is not None:
+        where.add(
+            f"(exists ({_AT} and d.state = {{0}}) or (p.state = {{0}} and not exists ({_AT})))",
+            wanted.state.value,
+        )
+    if wanted.after is not None:
+        where.add("p.seq < (select seq from documents where id = {0})", wanted.after)
+    _common(where, wanted)
+
+
+def received(agency: Agency, wanted: Wanted) -> Statement:
+    """What reached the agency."""
+    where = _Where()
+    where.add("d.recipient = {0} and d.kind <> 'receipt'", agency.id)
+    where.add(f"(d.touched or d.state in ({_REACHED}))")
+    if wanted.state is not None:
+        where.add("d.state = {0}", wanted.state.value)
+    if wanted.after is not None:
+        last = "select max(seq) from deliveries where document = {0} and recipient = {1} and kind <> 'receipt'"
+        where.add(f"d.seq < ({last})", wanted.after, agency.id)
+    _common(where, wanted)
+    table = "deliveries d join documents p on p.id = d.document"
+    return f"select d.seq, {_SAID} from {table} where {where} order by d.seq desc limit {wanted.most + 1}", where.values  # noqa: S608 - words of this module
+
+
+def _common(where: _Where, wanted: Wanted) -> None:
+    if wanted.service is not None:
+        where.add("p.service = {0}", wanted.service)
+    if wanted.case is not None:
+        where.add("p.case_tag = {0}", wanted.case)
+    if wanted.since is not None:
+        where.add("p.submitted >= {0}", wanted.since)
+
+
+class Listing:
+    """``GET /v1/documents``"""
+
+    def __init__(self, asking: Asking, mac: Callable[[bytes], bytes]) -> None:
+        self._asking = asking
+        self._mac = mac
+
+    def routes(self) -> tuple[web.RouteDef, ...]:
+        """What the public listener serves of it."""
+        return self._asking.route("GET", ALL, self._listed), self._asking.others(ALL, "GET")
+
+    async def _listed(self, request: web.Request, trail: Trail) -> Released:
+        caller = await self._asking.caller(request, trail, _QUERY)
+        own, wanted = home(trail, caller), self._wanted(request.query)
+        select, values = sent(own, caller.system, wanted) if wanted.sent else received(own, wanted)
+        rows = await self._asking.rows(select, *values)
+        page = rows[: wanted.most]
+        places = await self._places([row[1] for row in page], None if wanted.sent else own.id)
+        told = {
+            "documents": [_line(row[1:], places.get(row[1], []), wanted) for row in page],
+            "next": page[-1][1] if len(rows) > wanted.most else None,
+        }
+        return Released(200, orjson.dumps(told), headers={"Cache-Control": "private, no-store"})
+
+    async def _places(self, ids: Sequence[str], only: AgencyId | None) -> Mapping[str, list[tuple[str, str]]]:
+        """Recipients and states, by document."""
+        if not ids:
+            return {}
+        rows = await self._asking.rows(
+            _STATES.format(ids=", ".join(f"${place + 1}" for place in range(len(ids)))), *ids
+        )
+        found: dict[str, list[tuple[str, str]]] = {}
+        for identifier, recipient, state in rows:
+            if only in (None, recipient):
+                found.setdefault(identifier, []).append((recipient, state))
+        return found
+
+    def _wanted(self, query: Mapping[str, str]) -> Wanted:
+        """Raises Refusal request.malformed, naming the parameter and never its value."""
+        role, state, service, case = (query.get(name) for name in ("role", "state", "service", "case"))
+        most, after = query.get("max", str(USUAL)), query.get("after")
+        if role not in (None, "sent", "received"):
+            raise _wrong("role", "sent or received")
+        if state is not None and state not in frozenset(State):
+            raise _wrong("state", "a state such as registered")
+        if service is not None and SERVICE.fullmatch(service) is None:
+            raise _wrong("service", "a service such as letters.official_letter.v1")
+        if _NUMBER.fullmatch(most) is None or not 1 <= int(most) <= MAX_LISTED:
+            raise _wrong("max", f"a number from 1 to {MAX_LISTED}")
+        if after is not None and not document.is_id(after):
+            raise _wrong("after", "the value of next on the page before")
+        return Wanted(
+            sent=role != "received",
+            state=None if state is None else State(state),
+            service=service,
+            case=None if case is None else self._mac(document.of_case(case)),
+            since=_instant(query["since"]) if "since" in query else None,
+            most=int(most),
+            after=after,
+        )
+
+
+def _instant(text: str) -> float:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise _wrong("since", _SINCE) from error
+    if at.tzinfo is None:
+        raise _wrong("since", _SINCE)
+    return at.timestamp()
+
+
+def _wrong(name: str, must: str) -> Refusal:
+    return Refusal("request.malformed", f"The parameter {name} must be {must}.")
+
+
+def _line(row: Sequence[Any], places: Sequence[tuple[str, str]], wanted: Wanted) -> dict[str, Any]:
+    identifier, kind, state, sender, behalf, service, reference, submitted, recipient = row
+    states = [each for _, each in places]
+    return {
+        "document": identifier,
+        "kind": kind,
+        "service": service,
+        "sender": sender,
+        "on_behalf": behalf,
+        "reference": reference if wanted.sent else None,
+        "submitted": view.instant(submitted),
+        "state": view.overall(State(state), states),
+        "summary": document.summary(states),
+        "recipients": [each for each, _ in places[:_SHOWN_RECIPIENTS]] or ([recipient] if recipient else []),
+    }

@@ -1,0 +1,74 @@
+"""New open deliveries: their rows, and what their lanes count."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.core.delivery import State
+from gateway.core.model import SystemId
+from gateway.edge.documents.records import LaneKey
+from gateway.edge.store import Plan, chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """One delivery that is about to wait for its turn."""
+
+    document: str
+    lane: LaneKey
+    way: str
+    unit: str
+    pulled: bool
+    """It lies in a mailbox: arrived at once, and open until it is fetched."""
+    kind: str
+    service: str
+    seconds: float
+    """Until it expires."""
+    step: int | None = None
+    """Of a receipt: its row."""
+    subscriber: SystemId | None = None
+    overdue_seconds: float | None = None
+
+    @property
+    def state(self) -> State:
+        """In which it begins."""
+        return State.ARRIVED if self.pulled else State.SUBMITTED
+
+
+# What a lane is on the way to is said by its open deliveries; while there are any, a forwarding may have changed it.
+_KEPT = "case when lanes.opened = 0 then excluded.{0} else lanes.{0} end"
+_COUNT = (
+    "insert into lanes (recipient, okey, service, way, unit, opened, due, lease) "  # noqa: S608 - names of columns
+    "with v(recipient, okey, service, way, unit, n) as ({rows text text text text text int8}) "
+    "select recipient, okey, service, way, unit, n, {now}, 0 from v where true "
+    "on conflict (recipient, okey) do update set opened = lanes.opened + excluded.opened, "
+    + ", ".join(f"{name} = {_KEPT.format(name)}" for name in ("service", "way", "unit", "due"))
+)
+_COLUMNS = "document, recipient, okey, kind, step, service, unit, subscriber, state"
+_DELIVER = (
+    f"insert into deliveries ({_COLUMNS}, open, touched, attempts, requeued, since, expires, overdue, changed) "  # noqa: S608 - the same
+    f"with v({_COLUMNS}, seconds, late) as "
+    "({rows text text text text int8 text text text text float8 float8}) "
+    f"select {_COLUMNS}, true, false, 0, 0, "
+    "{now}, {now} + seconds, {now} + late, {now} from v"
+)
+
+
+def deliver(new: Sequence[Opening]) -> Plan[None]:
+    """Count them in their lanes, which are locked by now, and insert them in this order."""
+    yield from count(new)
+    values: list[Any] = []
+    for each in new:
+        values += (each.document, *each.lane, each.kind, each.step, each.service, each.unit, each.subscriber)
+        values += (each.state, each.seconds, each.overdue_seconds)
+    for rows in chunks(values, 11):
+        yield _DELIVER, rows
+
+
+def count(new: Iterable[Opening]) -> Plan[None]:
+    """Count one more in the lane of each; a lane that had nothing goes the way of its first one from now on."""
+    lanes: dict[LaneKey, list[Any]] = {}
+    for each in new:
+        lanes.setdefault(each.lane, [*each.lane, each.service, each.way, each.unit, 0])[5] += 1
+    for rows in chunks([value for lane in sorted(lanes) for value in lanes[lane]], 6):
+        yield _COUNT, rows

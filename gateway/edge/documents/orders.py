@@ -1,0 +1,114 @@
+"""What operators can order of documents: that one goes out again, or that its time is over."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from gateway.core.delivery import Refused, State
+from gateway.core.model import AgencyId, Catalogue, ServiceId, Way
+from gateway.edge.control import Orders, Outcome, hold_fields
+from gateway.edge.documents import ends
+from gateway.edge.documents.ends import Answer, Changed
+from gateway.edge.documents.positions import Work
+from gateway.edge.documents.scribe import Scribe
+from gateway.edge.journal import Book
+from gateway.edge.store import Plan, Rows
+
+ANYWHERE = "*"
+"""Instead of a recipient: wherever it stands so."""
+
+_FIELDS = ("document", "recipient", "reason", "who")
+_FOUND = "select recipient, service, unit, state, open from deliveries where document = $1 and kind <> 'receipt'"
+
+
+def orders(scribe: Scribe, catalogue: Callable[[], Catalogue]) -> Orders:
+    """``requeue_document`` and ``expire_document``."""
+    return {
+        "requeue_document": partial(_requeue, scribe, catalogue),
+        "expire_document": partial(_expire, scribe),
+    }
+
+
+def _requeue(scribe: Scribe, catalogue: Callable[[], Catalogue], fields: Mapping[str, str]) -> Work[Outcome]:
+    hold_fields(fields, _FIELDS)
+    order = ends.Order(fields["who"], fields["reason"])
+
+    def plan(book: Book) -> Plan[Outcome]:
+        done: list[str] = []
+        left: list[str] = []
+        for recipient, service, unit, state, _ in (yield from _deliveries(fields)):
+            if state != State.UNDELIVERABLE:
+                left.append(f"it is {state} at {recipient}")
+                continue
+            way = _way(catalogue(), recipient, service, unit)
+            if way is None:
+                left.append(f"the folder of {recipient} names no way for {service}")
+                continue
+            again = ends.requeue(
+                fields["document"],
+                AgencyId(recipient),
+                order,
+                scribe,
+                way=way.name,
+                unit=way.unit or "",
+                pulled=way.pulled,
+            )
+            _sort(recipient, (yield from again(book)), done, left)
+        return _told(fields["document"], "goes out again to", done, left)
+
+    return plan
+
+
+def _way(catalogue: Catalogue, recipient: str, service: str, unit: str) -> Way | None:
+    agency = catalogue.agencies.get(AgencyId(recipient))
+    return agency.way(ServiceId(service), unit or None) if agency else None
+
+
+def _expire(scribe: Scribe, fields: Mapping[str, str]) -> Work[Outcome]:
+    hold_fields(fields, _FIELDS)
+    order = ends.Order(fields["who"], fields["reason"])
+
+    def plan(book: Book) -> Plan[Outcome]:
+        done: list[str] = []
+        left: list[str] = []
+        for recipient, _, _, state, is_open in (yield from _deliveries(fields)):
+            if not is_open:
+                left.append(f"it is {state} at {recipient}")
+                continue
+            over = ends.expire_now(fields["document"], AgencyId(recipient), order, scribe)
+            _sort(recipient, (yield from over(book)), done, left)
+        return _told(fields["document"], "is expired for", done, left)
+
+    return plan
+
+
+def _deliveries(fields: Mapping[str, str]) -> Plan[Rows]:
+    """Of the document, to one recipient or to all."""
+    values: tuple[str, ...] = (fields["document"],)
+    if fields["recipient"] == ANYWHERE:
+        return (yield f"{_FOUND} order by recipient", values)
+    return (yield f"{_FOUND} and recipient = $2", (*values, fields["recipient"]))
+
+
+def _sort(recipient: str, answer: Answer, done: list[str], left: list[str]) -> None:
+    if isinstance(answer, Changed):
+        done.append(recipient)
+    else:
+        why = "somebody has it in hand just now" if isinstance(answer, Refused) else "it stands so already"
+        left.append(f"{why} at {recipient}")
+
+
+def _told(document: str, what: str, done: Sequence[str], left: Sequence[str]) -> Outcome:
+    """What was done, or why nothing was."""
+    if done:
+        return Outcome(done=True, text=f"{document} {what} {_some(done)}")
+    if left:
+        return Outcome(done=False, text=f"{document} was left as it is: {_some(left)}")
+    return Outcome(
+        done=False, text=f"there is no such delivery of {document}: `gateway documents show` says where it is"
+    )
+
+
+def _some(words: Sequence[str]) -> str:
+    """A line has room for a few."""
+    more = f" and {len(words) - 5} more" if len(words) > 5 else ""
+    return ", ".join(words[:5]) + more

@@ -1,0 +1,148 @@
+"""One document as somebody may see it: ``GET /v1/documents/{id}``, which can wait, and the sender's recall.
+
+A document shows to the sender's side, to the agency on whose behalf it was sent, to its recipients once it has
+reached them, and to the agency that approves it; to everybody else it is not there.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import orjson
+from aiohttp import web
+
+from gateway.core import delivery, document
+from gateway.core.document import Side
+from gateway.core.model import Agency, AgencyId, SystemId
+from gateway.core.refusal import Refusal
+from gateway.core.shape import Shape
+from gateway.edge.documents import ends, view
+from gateway.edge.documents.asking import Asking, home
+from gateway.edge.documents.positions import lanes_of
+from gateway.edge.documents.records import Seal
+from gateway.edge.documents.scribe import Scribe
+from gateway.edge.documents.view import Found
+from gateway.edge.documents.waiting import Waiters
+from gateway.edge.evidence import Trail
+from gateway.edge.front import Released
+from gateway.edge.journal import Journal, unavailable
+from gateway.edge.store import Driver, StoreFailed, StoreRefused
+from gateway.edge.telemetry import Meters
+
+ONE = "/v1/documents/{document}"
+RECALL = "/v1/documents/{document}/recall"
+
+_RECALL = Shape(
+    {
+        "type": "object",
+        "properties": {"recipient": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"}},
+        "additionalProperties": False,
+    }
+)
+_WORDS = {
+    "document.may_have_arrived": "The document has reached its recipient, or may have.",
+    "document.ended": "The document's life has ended otherwise.",
+    "document.state": "The document does not stand so that it could be recalled.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """What reading works with."""
+
+    asking: Asking
+    reader: Driver
+    post: Journal
+    scribe: Scribe
+    unseal: Seal
+    waiters: Waiters
+    meters: Meters
+
+
+class Reading:
+    """``GET /v1/documents/{id}`` and ``POST /v1/documents/{id}/recall``"""
+
+    def __init__(self, these: Shelf) -> None:
+        self._these = these
+
+    def routes(self) -> tuple[web.RouteDef, ...]:
+        """What the public listener serves of it: before the submissions, whose addresses are wider."""
+        asking = self._these.asking
+        recall = asking.route("POST", RECALL, self._recall)
+        return asking.route("GET", ONE, self._one), recall, asking.others(RECALL, "POST")
+
+    async def _one(self, request: web.Request, trail: Trail) -> Released:
+        these = self._these
+        caller = await these.asking.caller(request, trail)
+        own, seconds = home(trail, caller), document.wait(request.headers.getall("Prefer", ()))
+        trail.document = document.known_id(request.match_info["document"])
+        found, side = await self._found(trail.document, caller.system, own)
+        shown = await self._shown(found, side, own)
+        tag, given, waited = _tag(shown), request.headers.get("If-None-Match"), False
+        if seconds and not found.ended and given in (None, tag):
+            with these.asking.front.aside(trail):
+                waited = await these.waiters.wait(found.id, seconds, found.last)
+            if waited:
+                found, side = await self._found(found.id, caller.system, own)
+                shown = await self._shown(found, side, own)
+                tag = _tag(shown)
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        if waited:
+            headers["Preference-Applied"] = f"wait={seconds:g}"
+        return Released(304, b"", headers=headers) if given == tag else Released(200, shown, headers=headers)
+
+    async def _found(self, identifier: str, system: SystemId, own: Agency) -> tuple[Found, Side]:
+        """Raises Refusal document.unknown."""
+        try:
+            found = await view.find(self._these.reader, identifier)
+        except (StoreFailed, StoreRefused) as error:
+            raise unavailable() from error
+        side = found.side(system, own) if found else None
+        if found is None or side is None:
+            raise document.unknown()
+        return found, side
+
+    async def _shown(self, found: Found, side: Side, own: Agency) -> bytes:
+        try:
+            only = None if side is Side.SENDER else own.id
+            happened = await view.steps(self._these.reader, found, self._these.unseal, only)
+        except (StoreFailed, StoreRefused) as error:
+            raise unavailable() from error
+        return orjson.dumps(view.shown(found, side, own.id, happened))
+
+    async def _recall(self, request: web.Request, trail: Trail) -> Released:
+        """The sender withdraws it, from one recipient or wherever it has not been handed over."""
+        these = self._these
+        caller = await these.asking.caller(request, trail)
+        trail.document = document.known_id(request.match_info["document"])
+        said = await these.asking.said(request, trail, _RECALL) if request.body_exists else {}
+        found, side = await self._found(trail.document, caller.system, home(trail, caller))
+        if side is not Side.SENDER:
+            raise document.unknown()
+        recipient = AgencyId(said["recipient"]) if "recipient" in said else None
+        try:
+            lanes = await lanes_of(these.reader, found.id, recipient)
+        except (StoreFailed, StoreRefused) as error:
+            raise unavailable() from error
+        answer = await these.post.run(
+            ends.recall(found.id, recipient, caller.system, these.scribe), locks=("held", found.id), lanes=lanes
+        )
+        if isinstance(answer, delivery.Refused):
+            raise _refusal(answer.code, recipient or found.recipient)
+        if isinstance(answer, ends.Changed):
+            these.meters.child(these.meters.documents, found.service, answer.state.value).inc()
+        told = {
+            "document": found.id,
+            "state": answer.state,
+            "receipt": answer.receipt.decode() if answer.receipt else None,
+            "kept": list(answer.kept) if isinstance(answer, ends.Changed) else [],
+        }
+        return Released(200, orjson.dumps(told))
+
+
+def _refusal(code: str, agency: str | None) -> Refusal:
+    return document.unknown() if code == "document.unknown" else Refusal(code, _WORDS[code], agency=agency)
+
+
+def _tag(shown: bytes) -> str:
+    """A strong validator (RFC 9110, section 8.8.3) of what somebody sees."""
+    return f'"{hashlib.sha256(shown).hexdigest()[:32]}"'

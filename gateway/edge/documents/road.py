@@ -1,0 +1,256 @@
+"""One recipient's way with something to hand over: lanes claimed, sent on their tours, and settled together."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from gateway.core.backoff import pause
+from gateway.core.delivery import Reason
+from gateway.core.model import Way
+from gateway.core.refusal import Refusal
+from gateway.edge.documents import gates, lanes
+from gateway.edge.documents.records import Lane, LaneKey
+from gateway.edge.documents.scribe import Scribe
+from gateway.edge.documents.takers import Key, mark
+from gateway.edge.documents.tour import USABLE, Hand, Tour, lease, served
+from gateway.edge.journal import Book, Journal
+from gateway.edge.store import Plan
+from gateway.edge.telemetry import place
+from gateway.protocols.handover import NotTaken
+
+PER_LANE = 16
+"""Documents of one lane in one claim: what is in hand stays bounded, and a long lane lets others through."""
+CONCURRENCY = 4
+"""Lanes at once of a way that the folder does not name any more."""
+MAX_UNSETTLED = 4
+"""Times the way's concurrency: tours that ended and wait for the database. Nothing is claimed beyond it."""
+STREAK = 5
+"""Failures of different documents in a row that close a gate: then it is not the documents."""
+STOPPED_SECONDS = 365 * 86400.0
+"""A system that said that it takes nothing any more (HTTP 410) is left alone until its folder changes."""
+STOPPED = "stopped"
+"""What such a gate's reason begins with; the mark of the way follows."""
+AGAIN_SECONDS = 0.25
+"""Between two attempts to settle while the database cannot, until the lease has ended."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all roads of a process share."""
+
+    hand: Hand
+    post: Journal
+    scribe: Scribe
+    streaks: MutableMapping[Key, set[str]] = field(default_factory=dict)
+    """Documents that failed since the last success of the way, where any did."""
+    claims: Callable[[], int] = field(default_factory=lambda: itertools.count(1).__next__)
+
+
+class Road:
+    """From the first document that waits until none does."""
+
+    def __init__(self, key: Key, desk: Desk) -> None:
+        self.key = key
+        self.shut = False
+        """Its gate was closed by this road."""
+        self._desk = desk
+        self._more = True
+        """A claim may find something."""
+        self._stir = asyncio.Event()
+        self._tours: dict[asyncio.Task[None], Tour] = {}
+        self._ended: list[Tour] = []
+        self._settling: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def wanted(self) -> bool:
+        """It was woken after its last claim."""
+        return self._more and not self.shut and not self._stopping
+
+    @property
+    def handing(self) -> int:
+        """Lanes on their tours."""
+        return len(self._tours)
+
+    def wake(self) -> None:
+        """Something has come, or has become due."""
+        self._more = True
+        self._stir.set()
+
+    def stop(self) -> None:
+        """Begin nothing more; what is with the recipient may end."""
+        self._stopping = True
+        for tour in self._tours.values():
+            tour.stopping = True
+        self._stir.set()
+
+    def break_off(self) -> None:
+        """Wait for recipients no longer."""
+        for task in self._tours:
+            task.cancel()
+
+    async def go(self) -> None:
+        """Until nothing is due, or the gate is closed, and all is settled."""
+        while True:
+            self._stir.clear()
+            if self.wanted:
+                await self._claim()
+            if not self._tours and not self._ended and self._settling is None:
+                if self.wanted:
+                    continue
+                return
+            if not self._stir.is_set():
+                await self._stir.wait()
+
+    async def _claim(self) -> None:
+        """As many lanes as there are free places; where there is none, the next tour that ends makes one."""
+        desk, hand = self._desk, self._desk.hand
+        try:
+            open_now, way = served(hand.catalogue(), self.key)
+            concurrency = way.concurrency if way else CONCURRENCY
+            free = concurrency - len(self._tours)
+            if free <= 0 or len(self._ended) > MAX_UNSETTLED * concurrency:
+                return
+            self._more = False
+            if not open_now:
+                return
+            begun, seconds = hand.clock(), lease(way)
+            name = f"{desk.post.writer}.{desk.claims()}"
+            plan = lanes.claim(*self.key, name, lanes=free, per_lane=PER_LANE, seconds=seconds)
+            found = await desk.post.run(plan)
+        except Refusal:  # nobody knows what is suspended, or the database cannot: the next look tries again
+            self._more = False
+            return
+        self._more = self._more or len(found) == free
+        for lane in found:
+            self._send(lane, way, begun + USABLE * seconds)
+
+    def _send(self, lane: Lane, way: Way | None, until: float) -> None:
+        tour = Tour(self._desk.hand, way, self.key, lane, until, stopping=self._stopping)
+        task = asyncio.create_task(tour.go())
+        self._tours[task] = tour
+        task.add_done_callback(self._returned)
+
+    def _returned(self, task: "asyncio.Task[None]") -> None:
+        tour = self._tours.pop(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("handover_failed", recipient=self.key[0], way=self.key[1], **_placed(error))
+        self._ended.append(tour)
+        if self._settling is None:
+            self._settling = asyncio.create_task(self._settle())
+        self._stir.set()
+
+    async def _settle(self) -> None:
+        """All that have ended by now, in one transaction; those that end meanwhile, in the next."""
+        try:
+            while self._ended:
+                tours, self._ended = self._ended, []
+                until = min(tour.until for tour in tours)
+                while not await self._settled(tours):
+                    if self._desk.hand.clock() > until:
+                        break
+                    await asyncio.sleep(AGAIN_SECONDS)  # not settled, all of it would be handed over once more
+                self._more = self._more or any(tour.again for tour in tours)
+        finally:
+            self._settling = None
+            self._stir.set()
+
+    async def _settled(self, tours: list[Tour]) -> bool:
+        desk = self._desk
+        settlements = [tour.settlement() for tour in tours]
+        held: set[LaneKey] = {tour.lane.key for tour in tours}
+        held |= {lane for tour in tours for each in tour.results for lane in desk.scribe.lanes(each.out.paper)}
+        settling = lanes.settle(settlements, desk.scribe)
+        gate = self._gate(tours)
+
+        def plan(book: Book) -> Plan[tuple[list[bool], int | None]]:
+            kept = yield from settling(book)
+            return kept, (yield from gate(book)) if gate else None
+
+        try:
+            kept, failures = await desk.post.run(plan, lanes=held)
+        except Refusal:
+            return False
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: the leases end, and it is handed over again
+            log.error("settlement_failed", recipient=self.key[0], way=self.key[1], **place(error))  # noqa: TRY400 - same
+            return True
+        if kept.count(False):
+            log.warning("claim_lost", recipient=self.key[0], way=self.key[1], lanes=kept.count(False))
+        self._told(tours, failures)
+        return True
+
+    def _gate(self, tours: list[Tour]) -> "Callable[[Book], Plan[int]] | None":
+        """What the outcomes say of the recipient as a whole."""
+        probe = any(tour.lane.probe for tour in tours)
+        faults = sorted((tour.fault for tour in tours if tour.fault), key=_weight)
+        if not self._shuts(tours) and not (probe and faults):
+            if not probe:
+                return None
+            return _opened(self.key) if any(tour.answered for tour in tours) else _not_used(self.key)
+        worst, chance = faults[0], self._desk.hand.chance()
+        stopped = worst.reason is Reason.STOPPED
+        way = next((tour.way for tour in tours if tour.way), None)
+        reason = f"{STOPPED} {mark(way)}" if stopped and way else worst.detail
+
+        def seconds(failures: int) -> float:
+            return STOPPED_SECONDS if stopped else pause(failures, chance, worst.retry_after)
+
+        self.shut = True
+        return gates.close(*self.key, seconds, reason, probe=probe)
+
+    def _shuts(self, tours: list[Tour]) -> bool:
+        """Whether the recipient does not answer at all, or fails with one document after the other."""
+        streaks = self._desk.streaks
+        for tour in tours:
+            if tour.answered:
+                streaks.pop(self.key, None)
+            if tour.fault and not tour.fault.whole:
+                failed = streaks.setdefault(self.key, set())
+                failed.add(tour.results[-1].out.paper.id)
+        if any(tour.fault and tour.fault.whole for tour in tours):
+            return True
+        return len(streaks.get(self.key, ())) >= STREAK and any(tour.fault for tour in tours)
+
+    def _told(self, tours: list[Tour], failures: int | None) -> None:
+        ids = {"recipient": self.key[0], "way": self.key[1]}
+        if failures == 0 and not self.shut:
+            log.info("gate_opened", **ids)
+        elif self.shut and failures == 1:
+            faults = [tour.fault for tour in tours if tour.fault]
+            if any(fault.reason is Reason.STOPPED for fault in faults):
+                log.warning("way_stopped", **ids)
+            else:
+                log.warning("gate_closed", **ids, why=faults[0].detail)
+
+
+def _opened(key: Key) -> Callable[[Book], Plan[int]]:
+    opening = gates.open_(*key)
+
+    def plan(book: Book) -> Plan[int]:
+        return 0 if (yield from opening(book)) else -1
+
+    return plan
+
+
+def _not_used(key: Key) -> Callable[[Book], Plan[int]]:
+    """The probe's document may not go, which says nothing of the recipient."""
+
+    def plan(_: Book) -> Plan[int]:
+        yield from gates.not_used(*key)
+        return -1
+
+    return plan
+
+
+def _weight(fault: NotTaken) -> tuple[bool, bool, float]:
+    """The worst comes first."""
+    return fault.reason is not Reason.STOPPED, not fault.whole, -(fault.retry_after or 0.0)
+
+
+def _placed(error: BaseException) -> dict[str, str]:
+    return place(error) if isinstance(error, Exception) else {"error": type(error).__name__}

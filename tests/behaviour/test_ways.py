@@ -1,0 +1,173 @@
+"""One suite over every way on every database: in order, not twice for who looks at ids, whatever the recipient does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.model import Standing
+from tests.fakes.correspondents import DESK, POLITE, Letters
+from tests.fakes.databases import server, shared, url
+from tests.fakes.deliveries import DeliveryTown, delivering, founded
+from tests.fakes.town import until as within
+from tests.fakes.ways import WAYS, Mood, System
+
+__all__ = ["server", "shared", "url"]
+
+PUSHED = [name for name in WAYS if name != "mailbox"]
+
+
+@pytest.fixture(params=WAYS)
+async def system(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[System]:
+    """The interior ministry's, by one of the ways."""
+    made = WAYS[request.param](tmp_path)
+    async with made.open():
+        yield made
+
+
+@pytest.fixture
+async def town(system: System, url: str | None, tmp_path: Path) -> AsyncIterator[DeliveryTown]:
+    async with delivering(tmp_path, terms(system), url=url, files=system.files) as made, system.working(made):
+        yield made
+
+
+def terms(system: System, **changes: Any) -> Letters:
+    """Everything for the interior ministry goes its way."""
+    return replace(POLITE, ways={"interior": (system.way,)}, **changes)
+
+
+async def sent(town: DeliveryTown, *cases: str) -> list[str]:
+    """A letter for each case, one after the other; their ids."""
+    ids = []
+    for number, case in enumerate(cases):
+        answer = await town.send({"case": case, "subject": f"{case} {number}"})
+        assert answer.status == 202, answer.body
+        ids.append(answer.body["document"])
+    return ids
+
+
+async def known(town: DeliveryTown, document: str) -> Any:
+    """As its sender sees it at its one recipient."""
+    answer = await town.say("GET", f"/documents/{document}", DESK)
+    return answer.body["recipients"][0]
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(15):
+        for _ in range(1_000_000):
+            if await holds():
+                return
+            await asyncio.sleep(0)
+
+
+async def comes_to(town: DeliveryTown, ids: list[str], *states: str) -> None:
+    """Wait until all of them are in one of the states."""
+
+    async def holds() -> bool:
+        return all([(await known(town, document))["state"] in states for document in ids])
+
+    await until(holds)
+
+
+async def test_order_is_kept_in_each_lane(town: DeliveryTown, system: System) -> None:
+    """Letters of one case arrive in the order of their sending, each once; cases do not wait for each other."""
+    ids = await sent(town, *"ABABACAB")
+    await comes_to(town, ids, system.end)
+    for case in "ABC":
+        taken = [body["subject"] for _, body in system.taken if body["case"] == case]
+        assert taken == [f"{case} {number}" for number, each in enumerate("ABABACAB") if each == case]
+    assert sorted(document for document, _ in system.taken) == sorted(ids)
+
+
+async def test_what_is_down_gets_it_later(town: DeliveryTown, system: System) -> None:
+    """Nothing is lost and nothing overtakes while the recipient is away; then all of it comes, each once."""
+    await system.feels(Mood.AWAY)
+    ids = await sent(town, *"AABB")
+    assert {(await known(town, document))["state"] for document in ids} <= {"submitted", "arrived"}
+    await system.feels(Mood.TAKES)
+    await comes_to(town, ids, system.end)
+    assert [body["subject"] for _, body in system.taken if body["case"] == "A"] == ["A 0", "A 1"]
+    assert sorted(document for document, _ in system.taken) == sorted(ids)
+
+
+async def test_poison_is_rejected_and_blocks_nobody(town: DeliveryTown, system: System) -> None:
+    """What the recipient's system refuses is rejected at once; the next of the same lane goes on."""
+    await system.feels(Mood.REFUSES)
+    (bad,) = await sent(town, "A")
+    await comes_to(town, [bad], "rejected")
+    assert (await known(town, bad))["reason"] == "refused_by_system"
+    await system.feels(Mood.TAKES)
+    (good,) = await sent(town, "A")
+    await comes_to(town, [good], system.end)
+    assert [document for document, _ in system.taken] == [good]
+
+
+@pytest.mark.parametrize("system", PUSHED, indirect=True)
+async def test_a_failure_is_tried_again(town: DeliveryTown, system: System) -> None:
+    """The same document comes again under the same id and says so; only its own lane waits for it."""
+    await system.feels(Mood.FAILS)
+    (first,) = await sent(town, "A")
+
+    async def met() -> bool:
+        return bool(system.met)
+
+    await until(met)
+    await system.feels(Mood.TAKES)
+    second, other = await sent(town, "A", "B")
+    await comes_to(town, [other], system.end)
+    await comes_to(town, [first, second], system.end)
+    assert {document for document, _, _ in system.met} == {first, second, other}
+    assert [again for document, again, _ in system.met if document == first][:2] == [False, True]
+    assert [document for document, body in system.taken if body["case"] == "A"] == [first, second]
+
+
+async def test_what_is_suspended_waits_unsent(town: DeliveryTown, system: System) -> None:
+    """While the agreement is suspended nothing reaches the recipient; when that is lifted, everything goes."""
+    await system.feels(Mood.AWAY)
+    ids = await sent(town, "A", "B")
+    town.changed(terms(system, standing=Standing.SUSPENDED))
+    await system.feels(Mood.TAKES)
+    await looked(town)
+    assert (system.taken, system.met) == ([], [])
+    town.changed(terms(system))
+    await comes_to(town, ids, system.end)
+
+
+async def test_what_ended_is_undeliverable(town: DeliveryTown, system: System) -> None:
+    """Without an agreement it is given up under the refusal's code, unsent; what comes under a new one goes."""
+    await system.feels(Mood.AWAY)
+    ids = await sent(town, "A", "B")
+    as_before = town.gateway.catalogue.digest  # a process that knew less than the one which took them in would wait
+    town.changed(terms(system, until=2025))
+    town.gateway._loaded = town.gateway._catalogue = replace(town.gateway.catalogue, digest=as_before)
+    await system.feels(Mood.TAKES)
+    await comes_to(town, ids, "undeliverable")
+    assert {(await known(town, document))["reason"] for document in ids} == {"policy.expired"}
+    assert system.taken == []
+    town.changed(terms(system))
+    (new,) = await sent(town, "A")
+    await comes_to(town, [new], system.end)
+
+
+async def looked(town: DeliveryTown, times: int = 3) -> None:
+    """What the dispatcher does every second."""
+    for _ in range(times):
+        await town.gateway.dispatcher.look()
+        await within(lambda: not town.gateway.dispatcher._roads)
+
+
+async def test_what_was_in_hand_at_a_kill_comes_again(system: System, url: str | None, tmp_path: Path) -> None:
+    """A document that was accepted before a stop is handed over after it, under the same id."""
+    async with founded(tmp_path, url) as town:
+        town.files = system.files
+        await system.feels(Mood.AWAY)
+        async with town.serving(terms(system)):
+            ids = await sent(town, "A", "A")
+        await system.feels(Mood.TAKES)
+        town.forget()
+        async with town.serving(terms(system)), system.working(town):
+            await comes_to(town, ids, system.end)
+    assert [document for document, _ in system.taken] == ids

@@ -1,0 +1,205 @@
+"""Dual control: what waits for a second person, who may decide, and that one decision stands."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gateway.core.model import Standing
+from tests.fakes.correspondents import CHANGE, CORRECTION, DESK, POLITE, REGISTER, SILA, Letters
+from tests.fakes.post_office import PostTown, claims_of, opened
+from tests.fakes.town import Reply
+
+
+async def asked(town: PostTown, **headers: str) -> str:
+    """A correction that a clerk of the sender asks for."""
+    who = town.says("saensuk", sub="clerk-17", post="clerk")
+    said = {"service": CORRECTION, "exchange_user_assertion": who, **headers}
+    reply = await town.send(CHANGE, **said)
+    assert (reply.status, reply.body["state"]) == (202, "held"), reply.body
+    return str(reply.body["document"])
+
+
+async def decide(
+    town: PostTown,
+    document: str,
+    decision: str = "approved",
+    *,
+    system: str = REGISTER,
+    by: str = "interior",
+    **who: Any,
+) -> Reply:
+    """A decision; by a registrar of the ministry where nobody else is named."""
+    person = town.says(by, **{"sub": "registrar-2", "post": "registrar", **who})
+    body = {"decision": decision, **({"reason": "wrong person"} if decision == "declined" else {})}
+    return await town.say("POST", f"/approvals/{document}", system, body, exchange_user_assertion=person)
+
+
+async def approvals(town: PostTown, system: str = REGISTER, by: str = "interior", **who: Any) -> list[Any]:
+    person = town.says(by, **{"sub": "registrar-2", "post": "registrar", **who})
+    reply = await town.say("GET", "/approvals", system, exchange_user_assertion=person)
+    assert reply.status == 200, reply.body
+    return list(reply.body["approvals"])
+
+
+async def test_a_held_document_goes_out_when_a_second_person_agrees(tmp_path: Path) -> None:
+    """Nobody gets it before; afterwards it is in the mailbox, and both persons stand in the journal."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        before = (await town.say("GET", "/inbox", REGISTER)).body["documents"]
+        reply = await decide(town, document)
+        after = (await town.say("GET", "/inbox", REGISTER)).body["documents"]
+        persons = [(each.facts["step"], each.particulars.get("person", {}).get("subject")) for each in town.entries()]
+    assert (before, [each["id"] for each in after]) == ([], [document])
+    assert (reply.status, reply.body["state"]) == (200, "submitted")
+    assert claims_of(reply.body["receipt"])["state"] == "submitted"
+    assert ("held", "clerk-17") in persons
+    assert ("submitted", "registrar-2") in persons
+
+
+async def test_a_declined_document_never_goes_out(tmp_path: Path) -> None:
+    """The sender learns of it with the reason; the decision stands."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        declined, later = await decide(town, document, "declined"), await decide(town, document)
+        shown = (await town.say("GET", f"/documents/{document}")).body
+        inbox = (await town.say("GET", "/inbox", REGISTER)).body["documents"]
+    assert (declined.status, declined.body["state"], inbox) == (200, "declined", [])
+    assert (later.status, later.body["code"]) == (409, "approval.decided")
+    assert (shown["state"], shown["history"][-1]["text"]) == ("declined", "wrong person")
+
+
+async def test_who_asks_cannot_approve(tmp_path: Path) -> None:
+    """Where the sender's own agency approves: the same person in another post, by another system, is refused."""
+    async with opened(tmp_path, Letters(approver="consumer")) as town:
+        document = await asked(town)
+        same = await decide(town, document, system="saensuk.archive", by="saensuk", sub="clerk-17")
+        other = await decide(town, document, system=DESK, by="saensuk", sub="clerk-18")
+    assert (same.status, same.body["code"]) == (403, "approval.same_person")
+    assert other.status == 200
+
+
+async def test_another_post_cannot_approve(tmp_path: Path) -> None:
+    """The post that the agreement names decides, and nobody without a post."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        for post in ("clerk", None):
+            reply = await decide(town, document, post=post)
+            assert (reply.status, reply.body["code"]) == (403, "approval.role")
+        unasserted = await town.say("POST", f"/approvals/{document}", REGISTER, {"decision": "approved"})
+    assert (unasserted.status, unasserted.body["code"]) == (403, "policy.obligation")
+
+
+async def test_other_agencies_find_nothing_to_approve(tmp_path: Path) -> None:
+    """To them the document is not there, and no person of another agency's issuer speaks for the ministry."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        other = await decide(town, document, system=DESK, by="saensuk", sub="clerk-18")
+        foreign = await decide(town, document, by="saensuk", sub="clerk-18")
+        third = await town.say("POST", f"/approvals/{document}", SILA, {"decision": "approved"})
+    assert (other.status, other.body["code"]) == (404, "document.unknown")
+    assert (foreign.status, foreign.body["code"]) == (401, "identity.invalid")
+    assert third.status == 403
+
+
+async def test_only_the_post_sees_what_waits(tmp_path: Path) -> None:
+    """The list holds the body for a person in that post, and its showing is journaled before."""
+    async with opened(tmp_path) as town:
+        document = await asked(town, exchange_case="C-1")
+        (waiting,) = await approvals(town)
+        assert await approvals(town, post="clerk") == []
+        assert await approvals(town, DESK, "saensuk", post="registrar") == []
+        (entry,) = [each for each in town.entries() if each.facts["step"] == "shown"]
+    assert (waiting["document"], waiting["body"], waiting["case"], waiting["own"]) == (document, CHANGE, "C-1", False)
+    assert (entry.facts["documents"], entry.particulars["person"]["subject"]) == ([document], "registrar-2")
+
+
+async def test_both_sides_see_where_it_stands(tmp_path: Path) -> None:
+    """Held for sender and approver; the recipient that does not approve sees nothing yet."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        mine = (await town.say("GET", f"/documents/{document}")).body
+        theirs = (await town.say("GET", f"/documents/{document}", REGISTER)).body
+        town.changed(Letters(approver="consumer"))
+        hidden = await asked(town)
+        reply = await town.say("GET", f"/documents/{hidden}", REGISTER)
+    assert mine["state"] == theirs["state"] == "held"
+    assert mine["recipients"][0]["recipient"] == "interior"
+    assert reply.status == 404
+
+
+async def test_policy_is_asked_again_at_approval(tmp_path: Path) -> None:
+    """What may not be sent today stays held; it goes out when the agreement holds again."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        town.changed(replace(POLITE, standing=Standing.SUSPENDED))
+        refused = await decide(town, document)
+        town.changed(POLITE)
+        agreed = await decide(town, document)
+    assert (refused.status, refused.body["code"]) == (403, "policy.suspended")
+    assert agreed.status == 200
+
+
+async def test_approval_racing_recall_has_one_outcome(tmp_path: Path) -> None:
+    """Ten times at once: either it was recalled and nothing went out, or it went out; both callers learn which."""
+    async with opened(tmp_path) as town:
+        for _ in range(10):
+            document = await asked(town)
+            approved, recalled = await asyncio.gather(
+                decide(town, document), town.say("POST", f"/documents/{document}/recall")
+            )
+            shown = (await town.say("GET", f"/documents/{document}")).body
+            if approved.status == 200:
+                assert shown["state"] == ("recalled" if recalled.status == 200 else "arrived")
+            else:
+                assert (approved.body["code"], recalled.status, shown["state"]) == ("approval.decided", 200, "recalled")
+
+
+async def test_two_decisions_at_once_are_one(tmp_path: Path) -> None:
+    """Approved twice by two persons: one is told that it was decided."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        replies = await asyncio.gather(*(decide(town, document, sub=f"registrar-{place}") for place in range(4)))
+        delivered = town.rows("select count(*) from deliveries where kind = 'document'")
+    assert sorted(reply.status for reply in replies) == [200, 409, 409, 409]
+    assert delivered == [(1,)]
+
+
+async def test_a_repeated_reference_gives_the_receipt_of_the_held_one(tmp_path: Path) -> None:
+    """The same receipt again, also after the decision: what was signed then."""
+    async with opened(tmp_path) as town:
+        who = town.says("saensuk", sub="clerk-17")
+        said: dict[str, Any] = {"service": CORRECTION, "exchange_user_assertion": who, "idempotency_key": "C-1"}
+        first = await town.send(CHANGE, **said)
+        await decide(town, first.body["document"])
+        again = await town.send(CHANGE, **said)
+    assert first.body == again.body
+    assert again.headers["Exchange-Replayed"] == "?1"
+
+
+async def test_what_needs_approval_goes_to_one_agency_alone(tmp_path: Path) -> None:
+    """Several addressees are refused where one of the agreements asks for a second person."""
+    async with opened(tmp_path) as town:
+        who = town.says("saensuk", sub="clerk-17")
+        to = {"to": "/documents", "exchange_to": "interior", "exchange_user_assertion": who}
+        one = await town.send(CHANGE, service=CORRECTION, **to)
+        unknown = await town.send(CHANGE, service=CORRECTION, **{**to, "exchange_to": "interior, sila"})
+    assert (one.status, one.body["state"]) == (202, "held")
+    assert unknown.status in (403, 404)
+
+
+async def test_a_decision_that_is_none_is_refused(tmp_path: Path) -> None:
+    """Another word, another member, or no JSON."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        who = town.says("interior", sub="registrar-2", post="registrar")
+        for body in ({"decision": "perhaps"}, {"decision": "approved", "by": "me"}, {}, b"{"):
+            reply = await town.say(
+                "POST",
+                f"/approvals/{document}",
+                REGISTER,
+                body,
+                exchange_user_assertion=who,
+                content_type="application/json",
+            )
+            assert reply.status in (400, 422)
