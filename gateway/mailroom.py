@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -46,7 +46,7 @@ from gateway.edge.documents.vault import Vault
 from gateway.edge.documents.view import newest
 from gateway.edge.documents.waiting import Waiters
 from gateway.edge.front import Front
-from gateway.edge.journal import Journal
+from gateway.edge.journal import Happened, Journal
 from gateway.edge.keys import Keyring
 from gateway.edge.limits import Limits
 from gateway.edge.store import Driver, StoreFailed
@@ -80,7 +80,7 @@ class Mailroom:
         keyring = around.keyring
         self.reader = driver.beside()
         self.waiters = Waiters(partial(newest, self.reader))
-        self.post = Journal(driver.beside(), observe=around.meters.committed, tell=self.waiters.tell)
+        self.post = Journal(driver.beside(), observe=around.meters.committed, tell=self._happened)
         sign = signer(keyring.signing)
         self.scribe = Scribe(around.settings.instance, sign, keyring.seal, keyring.mac, around.catalogue)
         self.second = Second(self.reader, around.in_force, keyring.open)
@@ -127,7 +127,6 @@ class Mailroom:
             bounds=self.bounds,
             seal=keyring.seal,
             mac=keyring.mac,
-            meters=around.meters,
             arrived=self._arrived,
         )
         reception = Reception(
@@ -159,7 +158,6 @@ class Mailroom:
             scribe=self.scribe,
             unseal=keyring.open,
             waiters=self.waiters,
-            meters=around.meters,
         )
         chamber = Chamber(
             asking=asking,
@@ -169,7 +167,6 @@ class Mailroom:
             bounds=self.bounds,
             unseal=keyring.open,
             mac=keyring.mac,
-            meters=around.meters,
             arrived=self._arrived,
         )
         yield from Reading(shelf).routes()
@@ -205,6 +202,13 @@ class Mailroom:
         self.waiters.close()
         if self.inbox is not None:
             self.inbox.waiters.close()
+
+    def _happened(self, about: Sequence[Happened]) -> None:
+        """This process wrote something down of documents."""
+        meters = self._around.meters
+        for _, service, step in about:
+            meters.child(meters.documents, service, step).inc()
+        self.waiters.tell({document for document, _, _ in about})
 
     def _arrived(self, to: Iterable[Addressee]) -> None:
         """This process took something in for these."""

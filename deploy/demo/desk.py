@@ -90,7 +90,7 @@ class Desks:
         token = await (await self.client(ask.client)).token(ask.scope)
         headers = {"Authorization": f"Bearer {token}", **ask.headers}
         if ask.clerk is not None:
-            headers["Exchange-User-Assertion"] = self._assertion(ask.clerk)
+            headers["Exchange-User-Assertion"] = self.assertion(ask.clerk)
         raw = ask.body if isinstance(ask.body, bytes | None) else orjson.dumps(ask.body)
         if raw is not None:
             headers.setdefault("Content-Type", "application/json")
@@ -115,7 +115,7 @@ class Desks:
         async with self._session.request(method, self.gateway + path, headers=headers, data=raw) as reply:
             return Reply(reply.status, reply.headers, await reply.read())
 
-    def _assertion(self, clerk: Clerk) -> str:
+    def assertion(self, clerk: Clerk) -> str:
         """What the civil service's issuer would sign for somebody who has signed in."""
         key = self.key(f"{clerk.agency}.civil_service")
         now = int(time.time())

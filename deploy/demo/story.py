@@ -167,7 +167,7 @@ def _show_journal(database: Path, exchanges: Mapping[str, str]) -> list[str]:
 
 
 def _show_exchanges(entries: list[Mapping[str, Any]]) -> set[str]:
-    table = _table("entry", "step", "consumer", "service", "outcome")
+    table = _table("entry step consumer service outcome")
     for facts in entries:
         outcome = f"{facts.get('status', '')} {facts.get('code', '')}".strip()
         named = (facts.get(name, "") for name in ("step", "consumer", "service"))
@@ -178,23 +178,24 @@ def _show_exchanges(entries: list[Mapping[str, Any]]) -> set[str]:
 
 def _show_documents(entries: list[Mapping[str, Any]]) -> set[str]:
     """Each step of each document; the same step at several recipients is one line."""
-    table = _table("entry", "step", "sender", "service", "for", "at")
+    table = _table("entry step from for service at")
     alike = groupby(entries, lambda facts: (facts.get("document"), facts["step"]))
     for (_, step), group in alike:
         first, *others = group
         to = str(first.get("recipient") or f"{len(first['recipients'])} agencies")
-        service, behalf = str(first.get("service")), str(first.get("on_behalf") or "")
+        sender, behalf = str(first["sender"]).partition(".")[0], str(first.get("on_behalf") or "")
         where = f"{to} and {len(others)} others" if others else to
-        table.add_row(str(first["entry"]), str(step), str(first.get("sender")), service, behalf, where)
+        row = (first["entry"], step, sender, behalf, first["service"], where)
+        table.add_row(*map(str, row))
     console.print()
     console.print(table)
     return {str(facts["step"]) for facts in entries}
 
 
-def _table(*columns: str) -> Table:
+def _table(columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column)
+    for column in columns.split():
+        table.add_column(column, no_wrap=True)
     return table
 
 

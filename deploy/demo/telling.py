@@ -64,7 +64,7 @@ class Teller:
                 "agency": None if agency in ("documents", "events") else agency,
                 "service": service,
                 "scope": ask.scope,
-                "headers": dict(ask.headers),
+                "headers": {**ask.headers, "Idempotency-Key": _another(ask.headers["Idempotency-Key"])},
                 "body": ask.body,
                 "status": promise.status,
                 "code": promise.code,
@@ -103,6 +103,11 @@ class Teller:
         self._console.print(Padding(Text(why, style="italic"), (0, 0, 0, 2)))
         for each in wrong:
             self._console.print(f"  [red]{each}[/]")
+
+
+def _another(reference: str) -> str:
+    """A reference for whoever makes the call again: the story's own belongs to the very bytes that it sent."""
+    return '"again/' + reference.lstrip('"')
 
 
 def _named(ask: Ask) -> str:

@@ -21,8 +21,6 @@ from gateway.core.model import (
     agency_of,
 )
 
-_PERSON = "Who decides: a JWT of an issuer that your agency's folder names."
-
 
 @dataclass(slots=True)
 class Correspondence:
@@ -150,7 +148,7 @@ _ASKED = (
 
 
 def _body(name: str) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": ref(name)}}}
+    return {"required": name != "Recall", "content": {"application/json": {"schema": ref(name)}}}
 
 
 def _answer(description: str, name: str) -> dict[str, Any]:
@@ -161,7 +159,9 @@ def _query(name: str, what: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "description": what, "schema": schema}
 
 
-def _does(operation: str, summary: str, answers: dict[str, Any], *parameters: Any, body: str = "") -> dict[str, Any]:
+def _does(
+    operation: str, summary: str, answers: dict[str, Any], parameters: Sequence[Any] = (), body: str = ""
+) -> dict[str, Any]:
     made: dict[str, Any] = {
         "operationId": operation,
         "summary": summary,
@@ -173,98 +173,69 @@ def _does(operation: str, summary: str, answers: dict[str, Any], *parameters: An
 
 
 _TEXT = {"type": "string"}
-_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _WAIT = parameter("Prefer", "wait=20 waits until something changes.", _TEXT, required=False)
 _MAX = {"type": "integer", "minimum": 1, "maximum": 100}
+_PAGE = (
+    _query("role", "Sent or received.", {"enum": ["sent", "received"]}),
+    _query("state", "A state.", {"enum": [*State]}),
+    _query("service", "A service.", _TEXT),
+    _query("case", "A case or file number.", _TEXT),
+    _query("since", "An instant with an offset.", {"type": "string", "format": "date-time"}),
+    _query("max", "How many.", _MAX),
+    _query("after", "The next of the page before.", _TEXT),
+)
+_FETCHED = (
+    _query("max", "How many.", _MAX),
+    _query("wait", "Seconds to wait until there is something.", {"type": "integer", "minimum": 0}),
+    _query("unit", "A department.", _TEXT),
+)
+_PERSON = parameter("Exchange-User-Assertion", "Who decides, asserted by your agency's issuer.", _TEXT, required=True)
+_DIGEST = parameter("Content-Digest", "sha-256 of the file (RFC 9530).", _TEXT, required=True)
+_RANGE = parameter("Range", "A range of bytes (RFC 9110).", _TEXT, required=False)
+_RAW = {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
+_FILE = {"200": {"description": "The file.", **_RAW}, "206": {"description": "The range.", **_RAW}}
+
+
+def _ok(name: str) -> dict[str, Any]:
+    return {"200": _answer("Done.", name)}
+
+
 _FOLLOWED = {
-    "/v1/documents": {
-        "get": _does(
-            "documents.list",
-            "Your agency's documents, newest first",
-            {"200": _answer("Documents, and next where there are more.", "Documents")},
-            _query("role", "Sent or received.", {"enum": ["sent", "received"]}),
-            _query("state", "A state.", {"enum": [*State]}),
-            _query("service", "A service.", _TEXT),
-            _query("case", "A case or file number.", _TEXT),
-            _query("since", "An instant with an offset.", {"type": "string", "format": "date-time"}),
-            _query("max", "How many.", _MAX),
-            _query("after", "The next of the page before.", _TEXT),
-        )
-    },
+    "/v1/documents": {"get": _does("documents.list", "Your agency's documents, newest first", _ok("Documents"), _PAGE)},
     "/v1/documents/{id}": {
-        "get": _does("documents.show", "Where a document stands", {"200": _answer("It.", "Document")}, _ID, _WAIT)
+        "get": _does("documents.show", "Where a document stands", _ok("Document"), (_ID, _WAIT)),
     },
     "/v1/documents/{id}/recall": {
-        "post": _does("documents.recall", "Withdraw it", {"200": _answer("Withdrawn.", "Document")}, _ID, body="Recall")
+        "post": _does("documents.recall", "Withdraw it", _ok("Answered"), (_ID,), "Recall"),
     },
 }
 _INBOX = {
-    "/v1/inbox": {
-        "get": _does(
-            "inbox.fetch",
-            "Fetch what there is for your agency, leased for a minute",
-            {"200": _answer("Documents, oldest first.", "Inbox")},
-            _query("max", "How many.", _MAX),
-            _query("wait", "Seconds to wait until there is something.", {"type": "integer", "minimum": 0}),
-            _query("unit", "A department.", _TEXT),
-        )
-    },
-    "/v1/inbox/lease": {
-        "post": _does("inbox.renew", "Keep them for another minute", {"200": {"description": "Kept."}}, body="Lease")
-    },
-    "/v1/inbox/{id}": {
-        "post": _does(
-            "inbox.answer", "Say what became of it", {"200": _answer("Written down.", "Answered")}, _ID, body="Outcome"
-        )
-    },
+    "/v1/inbox": {"get": _does("inbox.fetch", "Fetch what there is, leased for a minute", _ok("Inbox"), _FETCHED)},
+    "/v1/inbox/lease": {"post": _does("inbox.renew", "Keep it for another minute", _ok("Kept"), body="Lease")},
+    "/v1/inbox/{id}": {"post": _does("inbox.answer", "Say what became of it", _ok("Answered"), (_ID,), "Outcome")},
 }
-_ASSERTION = parameter("Exchange-User-Assertion", _PERSON, _TEXT, required=True)
 _APPROVALS = {
-    "/v1/approvals": {
-        "get": _does(
-            "approvals.list", "What waits for a second person of your agency", {"200": _answer("Them.", "Approvals")}
-        )
-    },
+    "/v1/approvals": {"get": _does("approvals.list", "What waits for a second person", _ok("Approvals"), (_PERSON,))},
     "/v1/approvals/{id}": {
-        "post": _does(
-            "approvals.decide",
-            "Approve or decline, once",
-            {"200": _answer("Decided.", "Answered")},
-            _ID,
-            _ASSERTION,
-            body="Decision",
-        )
+        "post": _does("approvals.decide", "Approve or decline, once", _ok("Answered"), (_ID, _PERSON), "Decision")
     },
 }
-_RAW = {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
+_UPLOADED = {"201": _answer("Stored.", "Attachment")}
 _FILES = {
     "/v1/attachments": {
         "post": {
-            **_does(
-                "attachments.upload",
-                "Upload a file",
-                {"201": _answer("Stored.", "Attachment")},
-                parameter("Content-Digest", "sha-256 of the file (RFC 9530).", _TEXT, required=True),
-            ),
+            **_does("attachments.upload", "Upload a file", _UPLOADED, (_DIGEST,)),
             "requestBody": {"required": True, **_RAW},
         }
     },
-    "/v1/attachments/{id}": {
-        "get": _does(
-            "attachments.download",
-            "Download a file, or a range of it",
-            {"200": {"description": "The file.", **_RAW}, "206": {"description": "The range.", **_RAW}},
-            _ID,
-            parameter("Range", "A range of bytes (RFC 9110).", _TEXT, required=False),
-        )
-    },
+    "/v1/attachments/{id}": {"get": _does("attachments.download", "Download a file", _FILE, (_ID, _RANGE))},
 }
+_ADDED = {"201": _answer("Added.", "Subscription")}
 _SUBSCRIPTIONS = {
-    "get": _does(
-        "subscriptions.list", "What your agency is told of", {"200": _answer("Subscriptions.", "Subscriptions")}
-    ),
-    "post": _does("subscriptions.add", "Be told of events", {"200": {"description": "Added."}}, body="Subscription"),
-    "delete": _does("subscriptions.end", "Be told no more", {"200": {"description": "Ended."}}, body="Subscription"),
+    "get": _does("subscriptions.list", "What your agency is told of", _ok("Subscriptions")),
+    "post": _does("subscriptions.add", "Be told of events", _ADDED, body="Subscription"),
+    "delete": _does("subscriptions.end", "Be told no more", {"204": {"description": "Ended."}}, body="Subscribed"),
 }
 
 
@@ -300,7 +271,7 @@ _SCHEMAS: Mapping[str, Any] = {
         state={"enum": ["submitted", "held"]},
         reference=_TEXT,
         receipt={"type": "string", "description": "A JWS by the gateway's key."},
-        recipients={"type": "array", "items": _TEXT},
+        recipients={"type": ["array", "integer"], "items": _TEXT, "description": "Of an event how many."},
     ),
     "Document": _object(
         ("document", "kind", "service", "sender", "submitted", "state"),
@@ -309,7 +280,7 @@ _SCHEMAS: Mapping[str, Any] = {
         service=_TEXT,
         sender=_TEXT,
         on_behalf={"type": ["string", "null"]},
-        reference=_TEXT,
+        reference={"type": ["string", "null"]},
         submitted=_WHEN,
         state={"enum": [*State]},
         digest=_TEXT,
@@ -318,7 +289,11 @@ _SCHEMAS: Mapping[str, Any] = {
         history={"type": "array", "items": _STEP},
         receipts={"type": "array", "items": _TEXT},
     ),
-    "Documents": _object(("documents",), documents={"type": "array", "items": ref("Document")}, next=_TEXT),
+    "Documents": _object(
+        ("documents", "next"),
+        documents={"type": "array", "items": {"type": "object"}},
+        next={"type": ["string", "null"]},
+    ),
     "Recall": _object((), recipient=_TEXT),
     "Inbox": _object(
         ("documents",),
@@ -326,6 +301,7 @@ _SCHEMAS: Mapping[str, Any] = {
         seconds={"type": "number"},
         documents={"type": "array", "items": {"type": "object"}},
     ),
+    "Kept": _object(("lease", "seconds"), lease=_TEXT, seconds={"type": "number"}),
     "Lease": _object(("lease",), lease=_TEXT),
     "Outcome": _object(
         ("outcome",),
@@ -336,7 +312,13 @@ _SCHEMAS: Mapping[str, Any] = {
         unit=_TEXT,
         lease=_TEXT,
     ),
-    "Answered": _object(("document", "state"), document=_TEXT, state=_TEXT, receipt={"type": ["string", "null"]}),
+    "Answered": _object(
+        ("document", "state"),
+        document=_TEXT,
+        state=_TEXT,
+        receipt={"type": ["string", "null"]},
+        kept={"type": "array", "items": _TEXT, "description": "Of a recall, who has it nevertheless."},
+    ),
     "Approvals": _object(("approvals",), approvals={"type": "array", "items": {"type": "object"}}),
     "Decision": _object(("decision",), decision={"enum": ["approved", "declined"]}, reason=_TEXT),
     "Attachment": _object(
@@ -347,5 +329,6 @@ _SCHEMAS: Mapping[str, Any] = {
         media_type=_TEXT,
     ),
     "Subscription": _object(("publisher", "service", "purpose"), publisher=_TEXT, service=_TEXT, purpose=_TEXT),
+    "Subscribed": _object(("publisher", "service"), publisher=_TEXT, service=_TEXT),
     "Subscriptions": _object(("subscriptions",), subscriptions={"type": "array", "items": ref("Subscription")}),
 }

@@ -59,18 +59,13 @@ def explain(  # noqa: PLR0913 - a call has this many facts
     if unknown:
         fail(*unknown)
     where = AgencyId(provider), ServiceId(service)
-    kind = catalogue.services[where[1]].kind
     if who:
         _hold_endpoint(catalogue, where)
         _print_entitled(catalogue, policy.who(catalogue, *where, instant), where)
         typer.echo(LEFT_OUT)
         return
     system = catalogue.systems[SystemId(str(client))]
-    _hold_system(system)
-    _hold_endpoint(catalogue, where)
-    if kind is Kind.EVENT and agency_of(system.id) == where[0]:
-        _publishing(catalogue, system.id, where[1])
-    _hold_visible(catalogue, where, system.id)
+    _hold(catalogue, where, system)
     facts = policy.Facts(
         consumer=system.id,
         provider=where[0],
@@ -82,6 +77,15 @@ def explain(  # noqa: PLR0913 - a call has this many facts
         on_behalf=None if on_behalf is None else AgencyId(on_behalf),
     )
     _conclude(catalogue, policy.decide(catalogue, facts), [each for each in scope or () if each not in system.scopes])
+
+
+def _hold(catalogue: Catalogue, where: tuple[AgencyId, ServiceId], system: System) -> None:
+    """What comes before the policy, in the gateway's order; of one's own events nothing comes after it."""
+    _hold_system(system)
+    _hold_endpoint(catalogue, where)
+    if catalogue.services[where[1]].kind is Kind.EVENT and agency_of(system.id) == where[0]:
+        _publishing(catalogue, system.id, where[1])
+    _hold_visible(catalogue, where, system.id)
 
 
 def _publishing(catalogue: Catalogue, system: SystemId, service: ServiceId) -> None:

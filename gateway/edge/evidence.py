@@ -1,6 +1,7 @@
 """What is known of one exchange so far, and the journal entry that it makes wherever it stops."""
 
 import os
+import threading
 import time
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
@@ -220,15 +221,17 @@ class _Pool:
         self._size = size
         self._bytes = b""
         self._used = 0
+        self._one = threading.Lock()  # plans on SQLite run in a thread of their own
 
     def empty(self) -> None:
-        self._bytes, self._used = b"", 0
+        self._bytes, self._used, self._one = b"", 0, threading.Lock()
 
     def take(self, count: int) -> bytes:
-        if self._used + count > len(self._bytes):
-            self._bytes, self._used = os.urandom(self._size), 0
-        self._used += count
-        return self._bytes[self._used - count : self._used]
+        with self._one:
+            if self._used + count > len(self._bytes):
+                self._bytes, self._used = os.urandom(self._size), 0
+            self._used += count
+            return self._bytes[self._used - count : self._used]
 
 
 _pool = _Pool()

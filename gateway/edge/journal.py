@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from gateway.core.entry import Draft, Stamp, numbered
 from gateway.core.refusal import Refusal
@@ -47,6 +47,10 @@ LOOKS = 10
 COLUMNS = "(writer, n, leaf, entry, particulars) {rows int8 int8 bytea bytea bytea}"
 
 
+Happened: TypeAlias = tuple[str, str, str]
+"""Document, service and step."""
+
+
 class Book:
     """The numbers of one batch, given out in order; what is written here is inserted when the batch ends."""
 
@@ -54,8 +58,8 @@ class Book:
         self.writer = writer
         self.last = last
         self.rows: list[Any] = []
-        self.about: set[str] = set()
-        """Documents to which something happens in this batch; whoever waits for them is told when it is durable."""
+        self.about: list[Happened] = []
+        """What happens to documents in this batch; who counts it, or waits for it, is told when it is durable."""
 
     def write(self, draft: Draft) -> Stamp:
         """Give the draft the next number."""
@@ -202,9 +206,9 @@ class Journal:
         driver: Driver,
         *,
         observe: Callable[[float, int], None] = lambda _s, _n: None,
-        tell: Callable[[Collection[str]], None] = lambda _: None,
+        tell: Callable[[Sequence[Happened]], None] = lambda _: None,
     ) -> None:
-        """``observe`` is told of each commit, seconds and entries; ``tell`` which documents were changed by it."""
+        """``observe`` is told of each commit, seconds and entries; ``tell`` what happened to documents by it."""
         self._driver = driver
         self._holds = holds.Holds(driver)
         self._observe = observe

@@ -186,7 +186,7 @@ class Providers:
         harmless = repeatable or (endpoint.takes_key and call.idempotency_key is not None)
         outcome = Outcome.SILENT  # also of a call that is cancelled
         try:
-            answer = await self._attempt(slot, call, harmless=harmless)
+            answer = await _attempted(slot, call, self._clock, harmless=harmless)
             outcome = Outcome.ANSWERED
         except ProviderFault as fault:
             outcome = _outcome(fault)
@@ -196,27 +196,28 @@ class Providers:
             self._close_unused(slot)
         return answer
 
-    async def _attempt(self, slot: _Slot, call: Call, *, harmless: bool) -> Answer:
-        seconds = min(call.seconds, slot.endpoint.deadline)
-        end = self._clock() + seconds
-        try:
-            return await slot.provider.call(call if call.seconds == seconds else replace(call, seconds=seconds))
-        except ProviderFault as fault:
-            left = end - self._clock()
-            if not fault.unheard or left <= 0 or (fault.sent and not harmless):
-                raise
-            first = fault
-        try:
-            return await slot.provider.call(replace(call, seconds=left))
-        except ProviderFault as fault:
-            fault.sent = fault.sent or first.sent
-            raise
-
     def _close_unused(self, slot: _Slot) -> None:
         if slot.retired and not slot.turnstile.running:
             task = asyncio.get_running_loop().create_task(slot.provider.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+
+
+async def _attempted(slot: _Slot, call: Call, clock: Callable[[], float], *, harmless: bool) -> Answer:
+    seconds = min(call.seconds, slot.endpoint.deadline)
+    end = clock() + seconds
+    try:
+        return await slot.provider.call(call if call.seconds == seconds else replace(call, seconds=seconds))
+    except ProviderFault as fault:
+        left = end - clock()
+        if not fault.unheard or left <= 0 or (fault.sent and not harmless):
+            raise
+        first = fault
+    try:
+        return await slot.provider.call(replace(call, seconds=left))
+    except ProviderFault as fault:
+        fault.sent = fault.sent or first.sent
+        raise
 
 
 def _endpoints(catalogue: Catalogue) -> Iterable[tuple[Key, Endpoint]]:

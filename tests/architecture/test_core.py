@@ -8,7 +8,7 @@ from tests.architecture.sources import Module, called, modules
 
 ALLOWED = {
     *("base64", "binascii", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "hmac"),
-    *("itertools", "json", "math", "re", "typing", "urllib"),
+    *("ipaddress", "itertools", "json", "math", "re", "typing", "urllib"),
     *("cryptography", "jsonschema", "jsonschema_rs", "jwt", "orjson", "rfc8785"),
     "gateway",
 }

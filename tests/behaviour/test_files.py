@@ -44,7 +44,10 @@ async def test_a_recipient_sees_it_once_its_document_was_touched(journal: Journa
     """A receipt about the same document shows it to nobody."""
     await keep(journal, FIRST)
     await refer(journal, (FIRST, "d"))
-    columns = "document, recipient, okey, kind, service, unit, state, open, touched, attempts, requeued, since, expires, changed"
+    columns = (
+        "document, recipient, okey, kind, service, unit, state, open, touched, attempts, requeued, since, expires, "
+        "changed"
+    )
     for kind, touched, shown in (("receipt", "true", 0), ("document", "false", 0), ("document", "true", 1)):
         values = f"'d', 'interior', '', '{kind}', 's', '', 'arrived', false, {touched}, 0, 0, {{now}}, {{now}}, {{now}}"
         await asked(journal, (f"insert into deliveries ({columns}) values ({values})", ()))  # noqa: S608 - words of this test

@@ -86,7 +86,7 @@ async def test_a_lost_claim_settles_nothing(office: Office) -> None:
     (second,) = await office.claim()
     assert second.out[0].touched
     assert not await office.settle(first, fine(first.out[0], to=State.UNDELIVERABLE))
-    assert await office.state("a") == "submitted"
+    assert (await office.state("a"), await office.claim()) == ("submitted", ())
     assert await office.settle(second, fine(second.out[0]))
     assert not await office.settle(first, fine(first.out[0]))
     assert await office.steps("a") == ["submitted", "arrived"]
@@ -219,6 +219,40 @@ async def test_looking_costs_as_much_with_ten_thousand_lanes(office: Office) -> 
     many = await fastest(office)
     assert many < 3 * few + 0.002
     await office.sql("delete from lanes")
+
+
+OF_DOCUMENTS = "kind, state, sender, agency, service, fingerprint, digest, catalogue, submitted, expires, head, body"
+OF_DELIVERIES = (
+    "recipient, okey, kind, service, unit, state, open, touched, attempts, requeued, since, expires, changed"
+)
+
+
+async def copied(office: Office, name: str, first: int, last: int) -> None:
+    """So many more like it, in its lane."""
+    numbers = f"with recursive n(i) as (select {first} union all select i + 1 from n where i < {last}) "  # noqa: S608
+    named = numbers + "select cast(i as text)"
+    into = f"insert into documents (id, reference, {OF_DOCUMENTS}) {named}, cast(i as text), {OF_DOCUMENTS} "
+    await office.sql(f"{into} from documents, n where id = $1", name)
+    into = f"insert into deliveries (document, {OF_DELIVERIES}) {named}, {OF_DELIVERIES} "
+    await office.sql(f"{into} from deliveries, n where document = $1 order by i", name)
+    await office.sql("update lanes set opened = (select count(*) from deliveries where open)")
+
+
+async def test_a_claim_costs_as_much_behind_ten_thousand(office: Office) -> None:
+    """One case has 10,000 documents that wait: the oldest of it are claimed about as fast as of a hundred."""
+    await office.put("a", okey="k")
+    costs = []
+    for first, last in ((1, 100), (101, 10_000)):
+        await copied(office, "a", first, last)
+        times = []
+        for _ in range(15):
+            begun = time.perf_counter()
+            (lane,) = await office.claim(per_lane=5)
+            times.append(time.perf_counter() - begun)
+            assert len(lane.out) == 5
+            await office.settle(lane)
+        costs.append(min(times))
+    assert costs[1] < 3 * costs[0] + 0.002
 
 
 async def test_an_empty_lane_is_forgotten(office: Office) -> None:

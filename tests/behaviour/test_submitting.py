@@ -212,6 +212,8 @@ async def test_one_that_is_refused_fails_no_other(office: Office, post: Post) ->
     (failed,) = [each for each in outcomes if not isinstance(each, Taken)]
     assert isinstance(failed, Refusal)
     assert failed.code == "journal.unavailable"
+    with pytest.raises(Refusal, match=r"journal\.unavailable"):
+        await post.known(SENDER, "\ud800")
     assert [each["entry"] for each in await entries(office)] == [f"1.{n}" for n in range(1, 31)]
 
 

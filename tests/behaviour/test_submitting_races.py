@@ -182,19 +182,20 @@ async def test_a_held_lane_delays_only_its_own(house: House, other: Any, lane: s
 async def test_works_on_a_held_lane_are_refused_alone(house: House, other: Any, lane: str) -> None:
     """The journal tells those who need it at once, writes the others, and asks no more than a moment the next time."""
     await hold(other, lane)
-    lanes = [addressee("health", "held" if n % 10 == 0 else f"lane {n}").lane for n in range(30)]
+    lanes = [addressee("health", f"lane {n}" if n % 10 else "held").lane for n in range(30)]
 
     def number(_: Book) -> Plan[int]:
         rows = yield "select 1", ()
         return int(rows[0][0])
 
-    for _ in range(3):
+    took = []
+    for _ in range(4):
+        begun = asyncio.get_running_loop().time()
         works = [house.office.journal.run(number, lanes=[lane]) for lane in lanes]
         outcomes = await asyncio.gather(*works, return_exceptions=True)
+        took.append(asyncio.get_running_loop().time() - begun)
         assert [n for n, each in enumerate(outcomes) if each != 1] == [0, 10, 20]
-    begun = asyncio.get_running_loop().time()
-    await asyncio.gather(*(house.office.journal.run(number, lanes=[lane]) for lane in lanes), return_exceptions=True)
-    assert asyncio.get_running_loop().time() - begun < 0.25  # less than one lock_timeout
+    assert min(took[1:]) < 0.3 < took[0]  # lock_timeout
     await other.execute("rollback")
     assert await house.office.journal.run(number, lanes=[lanes[0]]) == 1
 

@@ -185,6 +185,24 @@ async def test_a_file_that_comes_too_slowly_is_given_up(at: Depot, monkeypatch: 
     assert (at.stored(), at.attachments.uploads.taken) == ([], {})
 
 
+async def test_a_file_that_keeps_coming_may_take_its_time(at: Depot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stretch with enough bytes begins the next one; all of them together are bounded."""
+    monkeypatch.setattr(uploading, "PROGRESS_SECONDS", 0.2)
+    monkeypatch.setattr(uploading, "PROGRESS_BYTES", 1)
+    now = asyncio.get_running_loop().time
+
+    async def steady() -> AsyncIterator[bytes]:
+        for each in PDF[:50], PDF[50:90], PDF[90:200], PDF[200:]:
+            yield each
+            after = now() + 0.1
+            await until(lambda: now() > after)  # noqa: B023 - waited for at once
+
+    headers = {"content_type": "application/pdf", "content_digest": digest(PDF)}
+    assert (await at.ask("POST", UPLOAD, raw=steady(), **headers)).status == 201
+    monkeypatch.setattr(uploading, "LONGEST_SECONDS", 0.15)
+    assert _code(await at.ask("POST", UPLOAD, raw=steady(), **headers)) == (400, "request.malformed")
+
+
 async def test_one_agency_has_a_part_of_the_places(at: Depot) -> None:
     """A quarter; the next one is told to come again."""
     with contextlib.ExitStack() as held:
@@ -215,6 +233,7 @@ async def test_a_suspension_while_a_file_comes_stops_it(at: Depot) -> None:
 
     async def meanwhile() -> AsyncIterator[bytes]:
         yield PDF[:50]
+        await until(lambda: at.attachments.uploads.taken)
         at.suspend()
         yield PDF[50:]
 

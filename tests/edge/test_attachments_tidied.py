@@ -58,6 +58,14 @@ async def test_what_a_killed_process_left_is_swept_by_age(anywhere: Depot) -> No
     assert await anywhere.vault.older(int(young[:2], 16), 4e9) == [young]
 
 
+async def test_a_known_file_is_never_swept(anywhere: Depot) -> None:
+    """However old it is."""
+    kept = await anywhere.uploaded()
+    anywhere.tidying._clock = lambda: 4e9
+    assert await anywhere.tidying.sweep(int(kept[-2:], 16)) == 0
+    assert (await anywhere.ask("GET", f"/v1/attachments/{kept}")).status == 200
+
+
 async def test_a_half_written_part_is_swept_too(at: Depot) -> None:
     """The store's own temporary file, which no listing shows."""
     left = at.files / name_of("019a0000-0000-7000-8000-000000000001")

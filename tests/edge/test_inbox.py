@@ -1,9 +1,10 @@
 """Recipients fetch what lies in their mailbox, each document by one of them at a time, and say what became of it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from gateway.edge.documents.records import Out
 from gateway.edge.documents.second import Second, Verdict
 from gateway.edge.documents.waiting import Waiters
 from gateway.edge.journal import Book
-from gateway.edge.store import Plan
+from gateway.edge.store import Plan, StoreFailed
 from tests.fakes.correspondents import ALERT, ALERTS, DESK, FLOOD, LAMPANG, POLITE, REGISTER, SILA, TEXT, Letters, way
 from tests.fakes.databases import server, shared, url
 from tests.fakes.post_office import PostTown, claims_of, opened
@@ -321,7 +322,8 @@ async def test_a_poller_gets_what_another_node_took_in(tmp_path: Path, url: str 
         await changed(town, "update lanes set due = due + 3600")
         (waiting,) = await polling(town, 1)
         await changed(town, "update lanes set due = due - 3600")
-        assert ids(await waiting) == [document]
+        async with asyncio.timeout(10):
+            assert ids(await waiting) == [document]
 
 
 async def test_one_agency_does_not_take_all_waiting_places(tmp_path: Path) -> None:
@@ -460,21 +462,61 @@ async def test_a_node_that_knows_less_gives_nothing_up(tmp_path: Path) -> None:
 
 
 class Picky(Second):
-    """Decides by document, as if everything else had been looked at."""
+    """Decides by document, as if everything else had been looked at; then does what a test wants to happen."""
 
-    words: Mapping[str, Go]
+    words: Mapping[str, Go] = MappingProxyType({})
+    then: Callable[[], None] = staticmethod(lambda: None)
 
     async def ask(self, outs: Sequence[Out]) -> tuple[Verdict, ...]:
+        self.then()
         return tuple(Verdict(self.words.get(out.paper.id, Go.NOW), "policy.suspended") for out in outs)
+
+
+def picky_of(town: PostTown) -> Picky:
+    """The inbox decides by it from now on."""
+    room = town.gateway.mailroom
+    picky = Picky(room.reader, lambda: town.gateway.catalogue, town.gateway._keyring.open)
+    assert room.inbox
+    room.inbox._leases._second = picky
+    return picky
+
+
+async def test_what_was_leased_and_could_not_be_decided_is_given_back(tmp_path: Path) -> None:
+    """The answer is 503, and the document lies there untouched for whoever comes next."""
+    async with opened(tmp_path) as town:
+        document = (await town.send()).body["document"]
+        picky = picky_of(town)
+
+        def gone() -> None:
+            raise StoreFailed("the database is gone")
+
+        picky.then = gone
+        assert (await fetched(town)).body["code"] == "journal.unavailable"
+        assert town.rows("select touched, attempts from deliveries") == [(0, 0)]
+        picky.then = lambda: None
+        assert ids(await fetched(town)) == [document]
+
+
+async def test_what_was_leased_and_could_not_be_written_down_is_given_back(tmp_path: Path) -> None:
+    """Nothing of it has left: it is as untouched as before."""
+    async with opened(tmp_path) as town:
+        document = (await town.send()).body["document"]
+        picky = picky_of(town)
+        post = town.valve.others[0]
+        picky.then = lambda: setattr(post, "mistakes", 1)
+        assert (await fetched(town, query="?max=1")).body["code"] == "gateway.broken"
+        assert town.rows("select touched, attempts from deliveries") == [(0, 0)]
+        picky.then = lambda: None
+        assert ids(await fetched(town)) == [document]
 
 
 async def test_what_stands_before_one_that_must_wait_goes(tmp_path: Path, url: str | None) -> None:
     """The lane is leased up to it; itself and what comes after it stay untouched, and come when it may go."""
     async with opened(tmp_path, url=url) as town:
         sent = [(await town.send()).body["document"] for _ in range(4)]
-        room = town.gateway.mailroom
-        picky = Picky(room.reader, lambda: town.gateway.catalogue, town.gateway._keyring.open)
+        picky = picky_of(town)
         picky.words = {sent[1]: Go.LATER}
+        room = town.gateway.mailroom
         leases = Leases(room.post, room.scribe, picky, town.gateway._keyring.open)
         wanted = Wanted(town.gateway.catalogue.agencies[AgencyId("interior")], None, 10)
         leased = await leases.take(wanted)
@@ -492,9 +534,9 @@ async def test_one_that_never_may_go_holds_nobody_back(tmp_path: Path, url: str 
     """It is given up in the middle of its lane; those around it come in order, in the same answer."""
     async with opened(tmp_path, url=url) as town:
         sent = [(await town.send()).body["document"] for _ in range(4)]
-        room = town.gateway.mailroom
-        picky = Picky(room.reader, lambda: town.gateway.catalogue, town.gateway._keyring.open)
+        picky = picky_of(town)
         picky.words = {sent[1]: Go.NEVER}
+        room = town.gateway.mailroom
         leases = Leases(room.post, room.scribe, picky, town.gateway._keyring.open)
         wanted = Wanted(town.gateway.catalogue.agencies[AgencyId("interior")], None, 10)
         leased = await leases.take(wanted)

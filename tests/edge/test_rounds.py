@@ -100,12 +100,13 @@ async def test_a_part_that_fails_holds_up_no_other(tmp_path: Path) -> None:
     async with opened(tmp_path) as town:
         await town.send()
         town.valve.ahead = 2 * HOUR
-        town.valve.mistakes = 1
+        for each in town.valve.others:
+            each.mistakes = 1
         with capture_logs() as lines:
             await rounds(town).round()
         assert states(town) == ["expired"]
         broken = [(line["part"], line["error"]) for line in lines if line["event"] == "documents_broken"]
-        assert broken in ([("realign", "LookupError")], [])  # the gateway's own round may have met it
+        assert broken == [("realign", "LookupError")]
 
 
 async def test_a_journal_that_cannot_be_written_is_told(tmp_path: Path) -> None:

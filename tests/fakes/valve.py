@@ -17,9 +17,11 @@ class Valve:
         self._driver = driver
         self._first = self
         """The one that tests hold: what it is told counts for all beside it."""
+        self.others: list[Valve] = []
+        """Those beside it."""
         self.failing = False
         self.mistakes = 0
-        """So many transactions end in an error that nobody foresaw."""
+        """So many transactions of its own end in an error that nobody foresaw: others go on by themselves."""
         self.ahead = 0.0
         """Seconds by which the database's clock is fast."""
         self.last: tuple[str, ...] = ()
@@ -33,8 +35,8 @@ class Valve:
         told = self._first
         if told.failing:
             raise StoreFailed("disk I/O error")
-        if told.mistakes:
-            told.mistakes -= 1
+        if self.mistakes:
+            self.mistakes -= 1
             raise LookupError("a mistake in the gateway's own code")
         loop = asyncio.get_running_loop()
 
@@ -57,6 +59,7 @@ class Valve:
     def beside(self) -> "Valve":
         made = Valve(self._driver.beside())
         made._first = self._first
+        self._first.others.append(made)
         return made
 
     async def close(self) -> None:

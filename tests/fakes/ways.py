@@ -184,10 +184,12 @@ class Fetched(System):
         super().__init__(folder)
         self._there = asyncio.Event()
         self._there.set()
+        self._asking = asyncio.Lock()
 
     async def feels(self, mood: Mood) -> None:
-        self.mood = mood
         (self._there.clear if mood is Mood.AWAY else self._there.set)()
+        async with self._asking:  # what it asked before has its answer
+            self.mood = mood
 
     @asynccontextmanager
     async def working(self, town: DeliveryTown) -> AsyncIterator[None]:
@@ -200,14 +202,18 @@ class Fetched(System):
     async def _ask_on(self, town: DeliveryTown) -> None:
         while True:
             await self._there.wait()
-            got = await town.say("GET", "/inbox?max=10", REGISTER)
-            for each in got.body["documents"]:
-                self.note(each["id"], each["body"], again=each["redelivered"])
-                said = {"outcome": "retrieved", "lease": got.body["lease"]}
-                if self.mood is Mood.REFUSES:
-                    said |= {"outcome": "rejected", "reason": "refused_by_system"}
-                answer = await town.say("POST", f"/inbox/{each['id']}", REGISTER, said)
-                assert answer.status == 200, answer.body
+            async with self._asking:
+                await self._ask(town)
+
+    async def _ask(self, town: DeliveryTown) -> None:
+        got = await town.say("GET", "/inbox?max=10&wait=1", REGISTER)
+        for each in got.body["documents"]:
+            self.note(each["id"], each["body"], again=each["redelivered"])
+            said = {"outcome": "retrieved", "lease": got.body["lease"]}
+            if self.mood is Mood.REFUSES:
+                said |= {"outcome": "rejected", "reason": "refused_by_system"}
+            answer = await town.say("POST", f"/inbox/{each['id']}", REGISTER, said)
+            assert answer.status == 200, answer.body
 
 
 WAYS = {"mailbox": Fetched, "webhook": Pushed, "http": Posted, "python": Coded}

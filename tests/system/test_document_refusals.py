@@ -6,11 +6,11 @@ difference.
 
 import hashlib
 import json
+import shutil
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -44,7 +44,6 @@ class Way:
 
     provoke: Provoke
     letters: Letters = POLITE
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def unknown(town: PostTown) -> Reply:
@@ -68,10 +67,9 @@ async def said_after_the_end(town: PostTown) -> Reply:
     return await town.say("POST", f"/inbox/{document}", REGISTER, {"outcome": "registered", "number": "7"})
 
 
-async def forwarded_too_late(town: PostTown) -> Reply:
-    document, lease = await fetched(town)
-    await town.say("POST", f"/inbox/{document}", REGISTER, {"outcome": "retrieved", "lease": lease})
-    return await town.say("POST", f"/inbox/{document}", REGISTER, {"outcome": "forwarded", "unit": "registry"})
+async def said_too_early(town: PostTown) -> Reply:
+    document = (await town.send()).body["document"]
+    return await town.say("POST", f"/inbox/{document}", REGISTER, {"outcome": "registered", "number": "7"})
 
 
 async def without_a_lease(town: PostTown) -> Reply:
@@ -81,21 +79,19 @@ async def without_a_lease(town: PostTown) -> Reply:
     )
 
 
-async def decided(
-    town: PostTown, *people: tuple[str, str], approver: str = "interior", system: str = REGISTER
-) -> Reply:
+async def decided(town: PostTown, *people: tuple[str, str], by: str = "interior", system: str = REGISTER) -> Reply:
     """The last of these people's decisions."""
     asking = town.says("saensuk", sub="clerk-17")
     held = await town.send(CHANGE, service=CORRECTION, exchange_user_assertion=asking)
     for sub, post in people:
-        said = {"exchange_user_assertion": town.says(approver, sub=sub, post=post)}
+        said = {"exchange_user_assertion": town.says(by, sub=sub, post=post)}
         path = f"/approvals/{held.body['document']}"
         reply = await town.say("POST", path, system, {"decision": "declined"}, **said)
     return reply
 
 
 async def by_the_same_person(town: PostTown) -> Reply:
-    return await decided(town, ("clerk-17", "registrar"), approver="saensuk", system=ARCHIVE)
+    return await decided(town, ("clerk-17", "registrar"), by="saensuk", system=ARCHIVE)
 
 
 async def in_another_post(town: PostTown) -> Reply:
@@ -146,11 +142,22 @@ async def beyond_the_end(town: PostTown) -> Reply:
     return await town.say("GET", f"/attachments/{file}", DESK, range="bytes=1000-")
 
 
+def _barred(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_bytes(b"")
+
+
+async def nowhere(town: PostTown) -> Reply:
+    _barred(town.folder / "files")
+    return await upload(town)
+
+
+DOWN = way("interior", protocol="http", options={"url": "http://127.0.0.1:1/", "allow": ["loopback"]})
 WAYS: dict[str, Way] = {
     "document.unknown": Way(unknown),
     "document.may_have_arrived": Way(recalled_too_late),
     "document.ended": Way(said_after_the_end),
-    "document.state": Way(forwarded_too_late),
+    "document.state": Way(said_too_early, Letters(ways={"interior": (DOWN,)})),
     "document.lease": Way(without_a_lease),
     "approval.same_person": Way(by_the_same_person, Letters(approver="consumer")),
     "approval.role": Way(in_another_post),
@@ -162,7 +169,7 @@ WAYS: dict[str, Way] = {
     "attachment.not_accepted": Way(too_many),
     "attachment.media_type": Way(another_type),
     "attachment.range": Way(beyond_the_end),
-    "attachment.unavailable": Way(upload, settings={"attachments": None}),
+    "attachment.unavailable": Way(nowhere),
 }
 
 
@@ -175,7 +182,7 @@ def test_every_code_of_documents_can_be_provoked() -> None:
 async def test_a_refusal_of_documents_is_what_its_golden_file_says(tmp_path: Path, code: str) -> None:
     """Status, headers and body of each code, whole."""
     way, golden = WAYS[code], GOLDEN / f"{code}.json"
-    async with opened(tmp_path, way.letters, **way.settings) as town:
+    async with opened(tmp_path, way.letters) as town:
         reply = await way.provoke(town)
     if WRITE:
         golden.write_text(json.dumps(shown(reply), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

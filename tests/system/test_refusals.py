@@ -1,4 +1,4 @@
-"""Every refusal and fault of exchanges, provoked through HTTP and compared whole with a golden file; and the order of the checks.
+"""Every refusal and fault of exchanges, provoked through HTTP and compared whole with a golden file; and their order.
 
 After a deliberate change: ``GOLDEN=write make test TESTS=tests/system/test_refusals.py``, and read the difference.
 """

@@ -14,7 +14,6 @@ from tests.fakes.correspondents import DESK, LETTER, PURPOSE, REGISTER, TEXT
 from tests.fakes.post_office import PostTown, claims_of
 
 
-
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncIterator[PostTown]:
     async with post_office.opened(tmp_path) as opened:

@@ -30,7 +30,6 @@ from gateway.edge.documents.view import instant
 from gateway.edge.evidence import Trail, shown
 from gateway.edge.front import Released, permitted
 from gateway.edge.journal import Journal
-from gateway.edge.telemetry import Meters
 
 ALL = "/v1/approvals"
 ONE = "/v1/approvals/{document}"
@@ -75,7 +74,6 @@ class Chamber:
     bounds: Bounds
     unseal: Seal
     mac: Callable[[bytes], bytes]
-    meters: Meters
     arrived: Callable[[Sequence[Addressee]], None]
 
 
@@ -159,7 +157,6 @@ class Approvals:
             )
         if isinstance(answer, Refused):
             raise document.unknown() if answer.code == "document.unknown" else Refusal(answer.code, _WORDS[answer.code])
-        these.meters.child(these.meters.documents, held.paper.service, answer.state.value).inc()
         told = {"document": identifier, "state": answer.state, "receipt": answer.receipt.decode()}
         return Released(200, orjson.dumps(told), entry=answer.entry)
 

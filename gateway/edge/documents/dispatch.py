@@ -14,8 +14,9 @@ import structlog
 from gateway.core.model import AgencyId, Catalogue
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import gates, lanes
+from gateway.edge.documents.gatekeeping import STOPPED
 from gateway.edge.documents.gates import Gate
-from gateway.edge.documents.road import STOPPED, Desk, Road
+from gateway.edge.documents.road import Desk, Road
 from gateway.edge.documents.takers import Key, mark
 from gateway.edge.documents.tour import served
 from gateway.edge.store import Driver, StoreFailed, StoreRefused
@@ -99,7 +100,7 @@ class Dispatcher:
         if key in self._roads:
             self._roads[key][0].wake()
             return
-        road = Road(key, self._desk)
+        road = Road(key, self._desk, lambda other: self.wake(*other))
         task = asyncio.create_task(road.go())
         self._roads[key] = road, task
         task.add_done_callback(partial(self._over, key, road))

@@ -115,7 +115,7 @@ class Inbox:
         facts = {"documents": [each.told["id"] for each in leased.given]}
         try:
             trail.stamp = await self._at.post.append(trail.draft(Step.LEASED, status=200, more=facts))
-        except Refusal:
+        except BaseException:
             with contextlib.suppress(Refusal):
                 await self._leases.give_back(leased.lanes)
             raise

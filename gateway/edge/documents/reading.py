@@ -5,6 +5,7 @@ reached them, and to the agency that approves it; to everybody else it is not th
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 
 import orjson
@@ -26,9 +27,10 @@ from gateway.edge.evidence import Trail
 from gateway.edge.front import Released
 from gateway.edge.journal import Journal, unavailable
 from gateway.edge.store import Driver, StoreFailed, StoreRefused
-from gateway.edge.telemetry import Meters
 
 ONE = "/v1/documents/{document}"
+MAX_WAITS = 100
+"""Calls of one agency that wait at once; one more is answered without waiting."""
 RECALL = "/v1/documents/{document}/recall"
 
 _RECALL = Shape(
@@ -55,7 +57,6 @@ class Shelf:
     scribe: Scribe
     unseal: Seal
     waiters: Waiters
-    meters: Meters
 
 
 class Reading:
@@ -63,6 +64,7 @@ class Reading:
 
     def __init__(self, these: Shelf) -> None:
         self._these = these
+        self._waiting: Counter[AgencyId] = Counter()
 
     def routes(self) -> tuple[web.RouteDef, ...]:
         """What the public listener serves of it: before the submissions, whose addresses are wider."""
@@ -80,7 +82,7 @@ class Reading:
         tag, given, waited = _tag(shown), request.headers.get("If-None-Match"), False
         if seconds and not found.ended and given in (None, tag):
             with these.asking.front.aside(trail):
-                waited = await these.waiters.wait(found.id, seconds, found.last)
+                waited = await self._waited(found, seconds, own.id)
             if waited:
                 found, side = await self._found(found.id, caller.system, own)
                 shown = await self._shown(found, side, own)
@@ -89,6 +91,15 @@ class Reading:
         if waited:
             headers["Preference-Applied"] = f"wait={seconds:g}"
         return Released(304, b"", headers=headers) if given == tag else Released(200, shown, headers=headers)
+
+    async def _waited(self, found: Found, seconds: float, agency: AgencyId) -> bool:
+        if self._waiting[agency] >= MAX_WAITS:
+            return False
+        self._waiting[agency] += 1
+        try:
+            return await self._these.waiters.wait(found.id, seconds, found.last)
+        finally:
+            self._waiting[agency] -= 1
 
     async def _found(self, identifier: str, system: SystemId, own: Agency) -> tuple[Found, Side]:
         """Raises Refusal document.unknown."""
@@ -128,8 +139,6 @@ class Reading:
         )
         if isinstance(answer, delivery.Refused):
             raise _refusal(answer.code, recipient or found.recipient)
-        if isinstance(answer, ends.Changed):
-            these.meters.child(these.meters.documents, found.service, answer.state.value).inc()
         told = {
             "document": found.id,
             "state": answer.state,

@@ -7,19 +7,17 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from gateway.core.backoff import pause
-from gateway.core.delivery import Reason
 from gateway.core.model import Way
 from gateway.core.refusal import Refusal
-from gateway.edge.documents import gates, lanes
+from gateway.edge.documents import lanes
+from gateway.edge.documents.gatekeeping import judged, receipts, tell
 from gateway.edge.documents.records import Lane, LaneKey
 from gateway.edge.documents.scribe import Scribe
-from gateway.edge.documents.takers import Key, mark
+from gateway.edge.documents.takers import Key
 from gateway.edge.documents.tour import USABLE, Hand, Tour, lease, served
 from gateway.edge.journal import Book, Journal
 from gateway.edge.store import Plan
 from gateway.edge.telemetry import place
-from gateway.protocols.handover import NotTaken
 
 PER_LANE = 16
 """Documents of one lane in one claim: what is in hand stays bounded, and a long lane lets others through."""
@@ -27,12 +25,6 @@ CONCURRENCY = 4
 """Lanes at once of a way that the folder does not name any more."""
 MAX_UNSETTLED = 4
 """Times the way's concurrency: tours that ended and wait for the database. Nothing is claimed beyond it."""
-STREAK = 5
-"""Failures of different documents in a row that close a gate: then it is not the documents."""
-STOPPED_SECONDS = 365 * 86400.0
-"""A system that said that it takes nothing any more (HTTP 410) is left alone until its folder changes."""
-STOPPED = "stopped"
-"""What such a gate's reason begins with; the mark of the way follows."""
 AGAIN_SECONDS = 0.25
 """Between two attempts to settle while the database cannot, until the lease has ended."""
 
@@ -54,11 +46,13 @@ class Desk:
 class Road:
     """From the first document that waits until none does."""
 
-    def __init__(self, key: Key, desk: Desk) -> None:
+    def __init__(self, key: Key, desk: Desk, wake: Callable[[Key], None]) -> None:
+        """``wake`` is told of ways for which this road has made something: receipts."""
         self.key = key
         self.shut = False
         """Its gate was closed by this road."""
         self._desk = desk
+        self._wake = wake
         self._more = True
         """A claim may find something."""
         self._stir = asyncio.Event()
@@ -166,7 +160,9 @@ class Road:
         held: set[LaneKey] = {tour.lane.key for tour in tours}
         held |= {lane for tour in tours for each in tour.results for lane in desk.scribe.lanes(each.out.paper)}
         settling = lanes.settle(settlements, desk.scribe)
-        gate = self._gate(tours)
+        verdict = judged(self.key, tours, desk.streaks, desk.hand.chance())
+        self.shut = self.shut or verdict.shuts
+        gate = verdict.plan
 
         def plan(book: Book) -> Plan[tuple[list[bool], int | None]]:
             kept = yield from settling(book)
@@ -181,75 +177,10 @@ class Road:
             return True
         if kept.count(False):
             log.warning("claim_lost", recipient=self.key[0], way=self.key[1], lanes=kept.count(False))
-        self._told(tours, failures)
+        tell(self.key, verdict, failures)
+        for key in receipts(tours, desk.hand):
+            self._wake(key)
         return True
-
-    def _gate(self, tours: list[Tour]) -> "Callable[[Book], Plan[int]] | None":
-        """What the outcomes say of the recipient as a whole."""
-        probe = any(tour.lane.probe for tour in tours)
-        faults = sorted((tour.fault for tour in tours if tour.fault), key=_weight)
-        if not self._shuts(tours) and not (probe and faults):
-            if not probe:
-                return None
-            return _opened(self.key) if any(tour.answered for tour in tours) else _not_used(self.key)
-        worst, chance = faults[0], self._desk.hand.chance()
-        stopped = worst.reason is Reason.STOPPED
-        way = next((tour.way for tour in tours if tour.way), None)
-        reason = f"{STOPPED} {mark(way)}" if stopped and way else worst.detail
-
-        def seconds(failures: int) -> float:
-            return STOPPED_SECONDS if stopped else pause(failures, chance, worst.retry_after)
-
-        self.shut = True
-        return gates.close(*self.key, seconds, reason, probe=probe)
-
-    def _shuts(self, tours: list[Tour]) -> bool:
-        """Whether the recipient does not answer at all, or fails with one document after the other."""
-        streaks = self._desk.streaks
-        for tour in tours:
-            if tour.answered:
-                streaks.pop(self.key, None)
-            if tour.fault and not tour.fault.whole:
-                failed = streaks.setdefault(self.key, set())
-                failed.add(tour.results[-1].out.paper.id)
-        if any(tour.fault and tour.fault.whole for tour in tours):
-            return True
-        return len(streaks.get(self.key, ())) >= STREAK and any(tour.fault for tour in tours)
-
-    def _told(self, tours: list[Tour], failures: int | None) -> None:
-        ids = {"recipient": self.key[0], "way": self.key[1]}
-        if failures == 0 and not self.shut:
-            log.info("gate_opened", **ids)
-        elif self.shut and failures == 1:
-            faults = [tour.fault for tour in tours if tour.fault]
-            if any(fault.reason is Reason.STOPPED for fault in faults):
-                log.warning("way_stopped", **ids)
-            else:
-                log.warning("gate_closed", **ids, why=faults[0].detail)
-
-
-def _opened(key: Key) -> Callable[[Book], Plan[int]]:
-    opening = gates.open_(*key)
-
-    def plan(book: Book) -> Plan[int]:
-        return 0 if (yield from opening(book)) else -1
-
-    return plan
-
-
-def _not_used(key: Key) -> Callable[[Book], Plan[int]]:
-    """The probe's document may not go, which says nothing of the recipient."""
-
-    def plan(_: Book) -> Plan[int]:
-        yield from gates.not_used(*key)
-        return -1
-
-    return plan
-
-
-def _weight(fault: NotTaken) -> tuple[bool, bool, float]:
-    """The worst comes first."""
-    return fault.reason is not Reason.STOPPED, not fault.whole, -(fault.retry_after or 0.0)
 
 
 def _placed(error: BaseException) -> dict[str, str]:

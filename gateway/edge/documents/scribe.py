@@ -133,8 +133,8 @@ class Scribe:
 
     def _written(self, book: Book, line: Line, at: float, salts: bytes) -> Written:
         stamp = book.write(self._draft(line, at, salts))
-        book.about.add(line.step.paper.id)
         step = line.step
+        book.about.append((step.paper.id, step.paper.service, step.name))
         if step.name not in _STATES and step.name != entry.Step.OVERDUE:
             return Written(stamp, None)
         paper = step.paper

@@ -32,7 +32,7 @@ from gateway.edge.evidence import Trail, new_id, shown
 from gateway.edge.front import Call, Front, Released
 from gateway.edge.journal import Journal, unavailable
 from gateway.edge.limits import Limits
-from gateway.edge.telemetry import UNKNOWN, Meters
+from gateway.edge.telemetry import UNKNOWN
 
 TO_ONE = "/v1/documents/{agency}/{service}"
 TO_SEVERAL = "/v1/documents/{service}"
@@ -61,7 +61,6 @@ class Counter:
     bounds: Bounds
     seal: Seal
     mac: Callable[[bytes], bytes]
-    meters: Meters
     arrived: Callable[[Iterable[Addressee]], None]
     """Told whom this process took something in for."""
 
@@ -197,7 +196,6 @@ class Taking:
     def _new(self, trail: Trail, wish: Wish, submission: Submission, taken: Taken) -> Released:
         trail.document = taken.id
         these = self._these
-        these.meters.child(these.meters.documents, wish.service.id, taken.state.value).inc()
         if submission.hold is None:
             these.bounds.add((each.recipient, each.way) for each in submission.to)
             these.arrived(submission.to)

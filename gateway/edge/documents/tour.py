@@ -12,7 +12,7 @@ import structlog
 from gateway.core.backoff import pause
 from gateway.core.delivery import BY_RECIPIENT, Go, Reason, State
 from gateway.core.life import deadline
-from gateway.core.model import AgencyId, Catalogue, Standing, Way
+from gateway.core.model import Agency, AgencyId, Catalogue, Standing, Way
 from gateway.core.refusal import Refusal
 from gateway.edge.documents.envelope import handed, unsealed
 from gateway.edge.documents.records import RECEIPT, Lane, Out, Result, Seal, Settlement
@@ -24,7 +24,7 @@ from gateway.edge.telemetry import Meters, place
 from gateway.protocols.handover import Accepted, Handed, NotTaken
 
 LONGEST_WAIT = 60.0
-"""Seconds at most for which a lane is left alone whose next document may not go now, because its agreement is suspended,
+"""Seconds at most for which a lane is left alone whose next document may not go now, its agreement being suspended,
 say: what is lifted goes on within them."""
 UNREADABLE_SECONDS = 300.0
 """The same where a document cannot be opened, or has no way: somebody has to mend that."""
@@ -59,6 +59,13 @@ class Hand:
     """Of what was not taken, with the document's id."""
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
+
+    def agency(self, name: AgencyId) -> Agency | None:
+        """As the catalogue has it; None also while nobody knows what is suspended."""
+        try:
+            return self.catalogue().agencies.get(name)
+        except Refusal:
+            return None
 
 
 @dataclass(slots=True, eq=False)
@@ -110,7 +117,7 @@ class Tour:
                 self._wait(out, self._later(out), "waits")
                 return
             except Exception as error:  # noqa: BLE001 - one document's trouble must not end the way of all others
-                log.error("handover_failed", **self._ids(out), **place(error))  # noqa: TRY400 - no traceback in a line
+                log.error("handover_failed", **_ids(self.key, out), **place(error))  # noqa: TRY400 - no traceback in a line
                 sent, self.at = self.at is not None, None
                 self._wait(out, UNREADABLE_SECONDS, "failed", sent=sent)
                 return
@@ -139,7 +146,7 @@ class Tour:
         try:
             opened = unsealed(out, hand.unseal)
         except NotOpened:
-            log.error("handover_unreadable", **self._ids(out))  # noqa: TRY400 - no traceback in a line
+            log.error("handover_unreadable", **_ids(self.key, out))  # noqa: TRY400 - no traceback in a line
             return self._wait(out, UNREADABLE_SECONDS, "failed")
         if opened.raw is None:
             return self._ended(Result(out, State.UNDELIVERABLE, sent=False, reason=Reason.OTHER))
@@ -191,8 +198,9 @@ class Tour:
         protocol = self.way.protocol if self.way else "none"
         self.hand.meters.delivery(self.key[0], protocol, outcome)
 
-    def _ids(self, out: Out) -> Mapping[str, str]:
-        return {"document": out.paper.id, "recipient": self.key[0], "way": self.key[1]}
+
+def _ids(key: Key, out: Out) -> Mapping[str, str]:
+    return {"document": out.paper.id, "recipient": key[0], "way": key[1]}
 
 
 def _overdue(catalogue: Catalogue, out: Out, to: State) -> float | None:

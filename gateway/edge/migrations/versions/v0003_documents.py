@@ -11,6 +11,9 @@ down_revision = "0002"
 
 _BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _HELD = sa.text("state = 'held'")
+_BEHALF = sa.text("on_behalf is not null")
+_CASE = sa.text("case_tag is not null")
+_KEPT = sa.text("body is not null")
 _WAITING = sa.text("opened > 0")
 _OPEN = sa.text("open")
 _OVERDUE = sa.text("overdue is not null")
@@ -44,6 +47,9 @@ sa.Table(
     sa.UniqueConstraint("sender", "reference"),
     sa.Index("documents_agency", "agency", "seq"),
     sa.Index("documents_held", "approver", "seq", sqlite_where=_HELD, postgresql_where=_HELD),
+    sa.Index("documents_behalf", "on_behalf", "seq", sqlite_where=_BEHALF, postgresql_where=_BEHALF),
+    sa.Index("documents_case", "case_tag", "seq", sqlite_where=_CASE, postgresql_where=_CASE),
+    sa.Index("documents_kept", "service", "submitted", sqlite_where=_KEPT, postgresql_where=_KEPT),
     sqlite_autoincrement=True,
 )
 
