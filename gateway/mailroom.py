@@ -85,7 +85,7 @@ class Mailroom:
         self.scribe = Scribe(around.settings.instance, sign, keyring.seal, keyring.mac, around.catalogue)
         self.second = Second(self.reader, around.in_force, keyring.open)
         self.submitting = Post(self.post, self.reader, self.scribe)
-        self.bounds = Bounds(self.reader)
+        self.bounds = Bounds(self.reader, around.meters)
         self.vault: Vault | None = None
         self.inbox: Inbox | None = None
         self.dispatcher: Dispatcher | None = None

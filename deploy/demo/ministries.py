@@ -28,7 +28,7 @@ from aiohttp import web
 
 from deploy.demo.people import identified, identifier
 from deploy.demo.register import Outcome, Register
-from deploy.demo.townhalls import TownHalls
+from deploy.demo.townhalls import SYSTEMS, TownHalls
 
 SLOW = identifier(99990001)
 NONSENSE = identifier(99990002)
@@ -41,6 +41,8 @@ NOTE = "Internal note of the register: clerk 4711 suspects a forged certificate"
 """What the WRONG answer carries and no consumer may ever see."""
 
 KEYS = Path(__file__).with_name("keys")
+VARIABLES = ("INTERIOR_URL", "LAMPANG_URL", *(f"{name.upper()}_URL" for name in SYSTEMS))
+"""The environment variables that the adapters' manifests use."""
 
 _SUBDIVISION = "TH-20"
 _OFFICES: tuple[dict[str, Any], ...] = (

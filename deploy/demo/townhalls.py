@@ -22,6 +22,8 @@ ELSEWHERE = "saensuk"
 """Its web service has been there before, and takes webhooks too (ministries.py)."""
 POSTED = ("ban_phru", "bang_saray", "nuea_khlong")
 """They take documents at a plain HTTP address."""
+SYSTEMS = (*HOOKED, *SHARED_SECRET, *POSTED, "pa_sakae")
+"""All that have one."""
 NUMBERED = "nuea_khlong"
 """Its operations centre gives a number to what it takes."""
 DOWN = "pa_sakae"

@@ -107,12 +107,12 @@ def read(folder: Path, instance: str) -> Keyring:
     signing, public = _signing(home / SIGNING_FILE, instance)
     published = (public, *(_signing(path, instance)[1] for path in _further(home)))
     return Keyring(
-        instance,
-        signing,
-        published,
-        {key.kid: key for key in map(verifying_key, published)},
-        _master(home / MASTER_FILE, instance),
-        _webhooks(home, instance),
+        instance=instance,
+        signing=signing,
+        published=published,
+        verifying={key.kid: key for key in map(verifying_key, published)},
+        master=_master(home / MASTER_FILE, instance),
+        webhooks=_webhooks(home, instance),
     )
 
 

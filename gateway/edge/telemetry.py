@@ -98,6 +98,12 @@ class Meters:
         self.handovers = Histogram(
             "gateway_handover_duration_seconds", "Handing one over.", ["protocol"], buckets=SECONDS, **made
         )
+        self.documents_waiting = Gauge(
+            "gateway_documents_waiting", "Open deliveries, as counted last.", ["recipient", "way"], **made
+        )
+        self.documents_oldest = Gauge(
+            "gateway_documents_oldest_seconds", "Age of the oldest of them.", ["recipient"], **made
+        )
         self.gates = Gauge("gateway_gates_closed", "1 for each way that is left alone.", ["recipient", "way"], **made)
         self.in_progress = Gauge("gateway_exchanges_in_progress", "Exchanges being worked on.", **made)
         self.commit = Histogram("gateway_journal_commit_seconds", "A durable batch.", buckets=SECONDS, **made)

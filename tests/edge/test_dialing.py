@@ -7,7 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from gateway.edge.dialing import mixed, raced
+from gateway.core.reach import Reach
+from gateway.edge.dialing import Barred, mixed, permitted, raced
 
 Info = tuple[int, int, int, str, tuple[str, int]]
 
@@ -79,3 +80,12 @@ def test_families_take_turns() -> None:
     six, four = ((family, 1, 6, "", ("", 0)) for family in (socket.AF_INET6, socket.AF_INET))
     assert mixed([six, six, six, four]) == [six, four, six, six]
     assert mixed([four]) == [four]
+
+
+def test_only_what_is_permitted_is_left() -> None:
+    """Of a name with several addresses those that may be dialled; where there is none, it is told why."""
+    good, local = ((socket.AF_INET, socket.SOCK_STREAM, 6, "", (at, 80)) for at in ("10.0.0.7", "127.0.0.1"))
+    assert permitted([local, good], Reach()) == [good]
+    assert permitted([local, good], Reach(loopback=True)) == [local, good]
+    with pytest.raises(Barred, match="loopback"):
+        permitted([local], Reach())

@@ -207,6 +207,8 @@ async def test_persons_are_in_the_journal_by_pseudonym_alone(tmp_path: Path) -> 
     async with opened(tmp_path) as town:
         await town.send(exchange_case="C-1", exchange_user="dara")
         (entry,) = [each for each in town.entries() if each.facts["step"] == "submitted"]
+        await town.gateway.mailroom.bounds.count()
+        await town.gateway.mailroom.bounds.age()
         metrics = (await town.ask("GET", f"{town.at.operations}/metrics")).raw.decode()
     assert (entry.particulars["case"], entry.particulars["user"], len(entry.particulars["subjects"])) == (
         "C-1",
@@ -215,6 +217,8 @@ async def test_persons_are_in_the_journal_by_pseudonym_alone(tmp_path: Path) -> 
     )
     assert "KH-90010001" not in str(entry.particulars) + str(entry.facts) + metrics
     assert f'gateway_documents_total{{service="{LETTER}",step="submitted"}} 1.0' in metrics
+    assert 'gateway_documents_waiting{recipient="interior",way="mailbox"} 1.0' in metrics
+    assert 'gateway_documents_oldest_seconds{recipient="interior"}' in metrics
 
 
 ORDER: list[tuple[str, dict[str, Any], Letters]] = [

@@ -1,76 +1,23 @@
 """Recipients fetch what lies in their mailbox, each document by one of them at a time, and say what became of it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import pytest
 
-from gateway.core.delivery import Go, Refused
+from gateway.core.delivery import Refused
 from gateway.core.model import AgencyId, Standing, SystemId
 from gateway.edge.documents import ends
-from gateway.edge.documents.inbox import MAX_POLLERS
-from gateway.edge.documents.leasing import LEASE_SECONDS, MAX_AT_ONCE, Leases, Wanted
-from gateway.edge.documents.records import Out
-from gateway.edge.documents.second import Second, Verdict
-from gateway.edge.documents.waiting import Waiters
-from gateway.edge.journal import Book
-from gateway.edge.store import Plan, StoreFailed
-from tests.fakes.correspondents import ALERT, ALERTS, DESK, FLOOD, LAMPANG, POLITE, REGISTER, SILA, TEXT, Letters, way
+from gateway.edge.documents.leasing import LEASE_SECONDS, MAX_AT_ONCE
+from tests.fakes.correspondents import ALERTS, DESK, LAMPANG, REGISTER, SILA, TEXT, Letters, way
 from tests.fakes.databases import server, shared, url
-from tests.fakes.post_office import PostTown, claims_of, opened
-from tests.fakes.town import Reply, until
+from tests.fakes.pollers import fetched, ids, recalled, steps, told, with_units
+from tests.fakes.post_office import claims_of, opened
 
 __all__ = ["server", "shared", "url"]
 
 UNITS = {"interior": (way("interior"), way("interior", unit="permits", name="permits"))}
-
-
-async def fetched(town: PostTown, system: str = REGISTER, query: str = "") -> Reply:
-    return await town.say("GET", f"/inbox{query}", system)
-
-
-async def told(town: PostTown, document: str, system: str = REGISTER, **said: Any) -> Reply:
-    return await town.say("POST", f"/inbox/{document}", system, said)
-
-
-def ids(reply: Reply) -> list[str]:
-    return [each["id"] for each in reply.body["documents"]]
-
-
-def steps(town: PostTown, document: str) -> list[str]:
-    return [entry.facts["step"] for entry in town.entries() if entry.facts.get("document") == document]
-
-
-async def recalled(town: PostTown, document: str) -> ends.Answer:
-    return await town.gateway.mailroom.post.run(ends.recall(document, None, DESK, town.gateway.mailroom.scribe))
-
-
-async def changed(town: PostTown, *statements: str) -> None:
-    """What time or another node does to the database."""
-
-    def plan(_: Book) -> Plan[None]:
-        for each in statements:
-            yield each, ()
-
-    await town.gateway.mailroom.post.run(plan)
-
-
-def waiters(town: PostTown) -> Waiters:
-    """Of those who wait for something in a mailbox."""
-    assert town.gateway.mailroom.inbox
-    return town.gateway.mailroom.inbox.waiters
-
-
-def with_units(town: PostTown, *units: str) -> None:
-    """The ministry's folder names these units from now on."""
-    now = town.gateway.catalogue
-    interior = replace(now.agencies[AgencyId("interior")], units=units)
-    changed = replace(now, agencies={**now.agencies, interior.id: interior})
-    town.gateway._loaded = town.gateway._catalogue = changed
 
 
 async def test_a_document_is_fetched_and_registered(tmp_path: Path, url: str | None) -> None:
@@ -294,60 +241,6 @@ async def test_a_suspended_system_reads_nothing(tmp_path: Path) -> None:
         assert len(ids(await fetched(town))) == 1
 
 
-async def polling(town: PostTown, count: int) -> list[asyncio.Task[Reply]]:
-    """So many calls that wait."""
-    tasks = []
-    for number in range(count):
-        tasks.append(asyncio.create_task(fetched(town, query="?wait=20")))
-        await until(lambda: waiters(town).waiting > number)  # noqa: B023 - awaited here
-    return tasks
-
-
-async def test_a_poller_waits_for_what_comes(tmp_path: Path) -> None:
-    """It holds no place meanwhile, and gets the document that comes; those that waited in vain are told so."""
-    async with opened(tmp_path, max_in_progress=4) as town:
-        waiting = await polling(town, 6)
-        assert town.gateway.exchanges.front.in_progress == 0
-        document = (await town.send()).body["document"]
-        done, late = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        assert [ids(each.result()) for each in done] == [[document]]
-        waiters(town).close()
-        assert [ids(each) for each in await asyncio.gather(*late)] == [[]] * 5
-
-
-async def test_a_poller_gets_what_another_node_took_in(tmp_path: Path, url: str | None) -> None:
-    """Nobody tells this process: its next look at the database finds what may be leased."""
-    async with opened(tmp_path, url=url) as town:
-        document = (await town.send()).body["document"]
-        await changed(town, "update lanes set due = due + 3600")
-        (waiting,) = await polling(town, 1)
-        await changed(town, "update lanes set due = due - 3600")
-        async with asyncio.timeout(10):
-            assert ids(await waiting) == [document]
-
-
-async def test_one_agency_does_not_take_all_waiting_places(tmp_path: Path) -> None:
-    """Of too many pollers one more is answered at once."""
-    async with opened(tmp_path) as town:
-        waiting = await polling(town, MAX_POLLERS)
-        assert ids(await fetched(town, query="?wait=20")) == []
-        assert not any(each.done() for each in waiting)
-        waiters(town).close()
-        await asyncio.gather(*waiting)
-
-
-async def test_who_is_suspended_while_they_wait_gets_nothing(tmp_path: Path) -> None:
-    """The right is asked for again before anything is handed out."""
-    async with opened(tmp_path) as town:
-        await town.send()
-        await changed(town, "update lanes set due = due + 3600")
-        (waiting,) = await polling(town, 1)
-        town.changed(Letters(suspended=frozenset({"interior"})))
-        await changed(town, "update lanes set due = due - 3600")
-        assert (await waiting).body["code"] == "policy.suspended"
-        assert town.rows("select touched from deliveries") == [(0,)]
-
-
 async def test_more_than_one_step_takes_at_once(tmp_path: Path) -> None:
     """All that was asked for comes in one answer under one lease, each document once."""
     async with opened(tmp_path) as town:
@@ -358,28 +251,6 @@ async def test_more_than_one_step_takes_at_once(tmp_path: Path) -> None:
         for document in sent:
             answered = await told(town, document, outcome="retrieved", lease=got.body["lease"])
             assert answered.status == 200
-
-
-async def test_nothing_is_handed_out_unwritten(tmp_path: Path) -> None:
-    """While the journal cannot be written the answer is 503, and what was leased lies untouched when it can."""
-    async with opened(tmp_path) as town:
-        document = (await town.send()).body["document"]
-        await town.token(REGISTER)
-        town.valve.failing = True
-        refused = await fetched(town)
-        assert (refused.status, refused.body["code"]) == (503, "journal.unavailable")
-        town.valve.failing = False
-        await until(lambda: not town.gateway.mailroom.post.failing)
-        assert isinstance(await recalled(town, document), ends.Changed)
-
-
-async def test_an_event_is_cut_to_what_the_subscriber_may_see(tmp_path: Path) -> None:
-    """The envelope says that it was cut: the digest is that of the whole."""
-    async with opened(tmp_path) as town:
-        await town.send(FLOOD, "/events", ALERT, ALERTS)
-        (event,) = (await fetched(town, SILA)).body["documents"]
-        assert event["body"] == {"level": FLOOD["level"], "area": FLOOD["area"]}
-        assert (event["kind"], event["cut"]) == ("event", True)
 
 
 async def test_receipts_lie_in_the_sender_s_mailbox(tmp_path: Path, url: str | None) -> None:
@@ -410,138 +281,3 @@ async def test_a_copy_of_another_agency_is_not_its_own(tmp_path: Path) -> None:
         assert ids(await fetched(town)) == [document]
         states = dict(town.rows("select recipient, state from deliveries"))
         assert states == {"interior": "arrived", "sila": "registered"}
-
-
-def suspended(*names: str) -> Letters:
-    return replace(POLITE, suspended=frozenset(names))
-
-
-def kept(town: PostTown, letters: Letters) -> None:
-    """Other terms under the same digest, as when an operator suspends, or a day passes."""
-    digest = town.gateway.catalogue.digest
-    town.changed(letters)
-    town.gateway._loaded = town.gateway._catalogue = replace(town.gateway.catalogue, digest=digest)
-
-
-async def test_a_suspended_sender_s_letter_waits(tmp_path: Path, url: str | None) -> None:
-    """D20: it is not handed out and counts as untouched; lifted, it goes."""
-    async with opened(tmp_path, url=url) as town:
-        document = (await town.send()).body["document"]
-        kept(town, suspended("saensuk"))
-        assert ids(await fetched(town)) == []
-        assert town.rows("select state, touched, attempts from deliveries") == [("arrived", 0, 0)]
-        kept(town, POLITE)
-        town.valve.ahead = 30.0
-        assert ids(await fetched(town)) == [document]
-
-
-async def test_what_is_no_longer_permitted_is_undeliverable(tmp_path: Path, url: str | None) -> None:
-    """D20: with the policy's code, and a receipt for the sender; what comes behind it in the case is looked at too."""
-    async with opened(tmp_path, url=url) as town:
-        sent = [(await town.send()).body["document"] for _ in range(2)]
-        kept(town, Letters(until=2025))
-        assert ids(await fetched(town)) == []
-        assert town.rows("select state, open from deliveries") == [("undeliverable", 0)] * 2
-        for document in sent:
-            entry = next(
-                each for each in town.entries() if each.facts.get("document") == document and each.facts.get("reason")
-            )
-            assert (entry.facts["step"], entry.facts["reason"]) == ("undeliverable", "policy.expired")
-
-
-async def test_a_node_that_knows_less_gives_nothing_up(tmp_path: Path) -> None:
-    """E12: on an older catalogue a refusal makes it wait; when everybody must know, it is final."""
-    async with opened(tmp_path) as town:
-        await town.send()
-        town.changed(Letters(until=2025))
-        assert ids(await fetched(town)) == []
-        assert town.rows("select state, open from deliveries") == [("arrived", 1)]
-        await changed(town, "update documents set submitted = submitted - 700", "update lanes set due = 0")
-        assert ids(await fetched(town)) == []
-        assert town.rows("select state, open from deliveries") == [("undeliverable", 0)]
-
-
-class Picky(Second):
-    """Decides by document, as if everything else had been looked at; then does what a test wants to happen."""
-
-    words: Mapping[str, Go] = MappingProxyType({})
-    then: Callable[[], None] = staticmethod(lambda: None)
-
-    async def ask(self, outs: Sequence[Out]) -> tuple[Verdict, ...]:
-        self.then()
-        return tuple(Verdict(self.words.get(out.paper.id, Go.NOW), "policy.suspended") for out in outs)
-
-
-def picky_of(town: PostTown) -> Picky:
-    """The inbox decides by it from now on."""
-    room = town.gateway.mailroom
-    picky = Picky(room.reader, lambda: town.gateway.catalogue, town.gateway._keyring.open)
-    assert room.inbox
-    room.inbox._leases._second = picky
-    return picky
-
-
-async def test_what_was_leased_and_could_not_be_decided_is_given_back(tmp_path: Path) -> None:
-    """The answer is 503, and the document lies there untouched for whoever comes next."""
-    async with opened(tmp_path) as town:
-        document = (await town.send()).body["document"]
-        picky = picky_of(town)
-
-        def gone() -> None:
-            raise StoreFailed("the database is gone")
-
-        picky.then = gone
-        assert (await fetched(town)).body["code"] == "journal.unavailable"
-        assert town.rows("select touched, attempts from deliveries") == [(0, 0)]
-        picky.then = lambda: None
-        assert ids(await fetched(town)) == [document]
-
-
-async def test_what_was_leased_and_could_not_be_written_down_is_given_back(tmp_path: Path) -> None:
-    """Nothing of it has left: it is as untouched as before."""
-    async with opened(tmp_path) as town:
-        document = (await town.send()).body["document"]
-        picky = picky_of(town)
-        post = town.valve.others[0]
-        picky.then = lambda: setattr(post, "mistakes", 1)
-        assert (await fetched(town, query="?max=1")).body["code"] == "gateway.broken"
-        assert town.rows("select touched, attempts from deliveries") == [(0, 0)]
-        picky.then = lambda: None
-        assert ids(await fetched(town)) == [document]
-
-
-async def test_what_stands_before_one_that_must_wait_goes(tmp_path: Path, url: str | None) -> None:
-    """The lane is leased up to it; itself and what comes after it stay untouched, and come when it may go."""
-    async with opened(tmp_path, url=url) as town:
-        sent = [(await town.send()).body["document"] for _ in range(4)]
-        picky = picky_of(town)
-        picky.words = {sent[1]: Go.LATER}
-        room = town.gateway.mailroom
-        leases = Leases(room.post, room.scribe, picky, town.gateway._keyring.open)
-        wanted = Wanted(town.gateway.catalogue.agencies[AgencyId("interior")], None, 10)
-        leased = await leases.take(wanted)
-        assert [each.told["id"] for each in leased.given] == sent[:1]
-        touched = town.rows("select touched, attempts from deliveries order by seq")
-        assert touched == [(1, 1), (0, 0), (0, 0), (0, 0)]
-        await told(town, sent[0], outcome="retrieved", lease=leased.claim)
-        assert (await leases.take(wanted)).given == ()
-        picky.words = {}
-        town.valve.ahead = 30.0
-        assert [each.told["id"] for each in (await leases.take(wanted)).given] == sent[1:]
-
-
-async def test_one_that_never_may_go_holds_nobody_back(tmp_path: Path, url: str | None) -> None:
-    """It is given up in the middle of its lane; those around it come in order, in the same answer."""
-    async with opened(tmp_path, url=url) as town:
-        sent = [(await town.send()).body["document"] for _ in range(4)]
-        picky = picky_of(town)
-        picky.words = {sent[1]: Go.NEVER}
-        room = town.gateway.mailroom
-        leases = Leases(room.post, room.scribe, picky, town.gateway._keyring.open)
-        wanted = Wanted(town.gateway.catalogue.agencies[AgencyId("interior")], None, 10)
-        leased = await leases.take(wanted)
-        assert [each.told["id"] for each in leased.given] == [sent[0], *sent[2:]]
-        assert [state for (state,) in town.rows("select state from deliveries order by seq")] == [
-            *("arrived", "undeliverable", "arrived", "arrived")
-        ]
-        assert [each.told["attempt"] for each in leased.given] == [1, 1, 1]

@@ -1,5 +1,6 @@
 """The keys folder: what is read, what is refused, and what the keys do."""
 
+import base64
 import contextlib
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.core import identity
 from gateway.core.identity import Use
@@ -264,3 +266,26 @@ def test_slow_rsa_key() -> None:
     """A large exponent would make each check cost many times as much."""
     with pytest.raises(BadKey, match="exponent"):
         verifying_key({**key("RS256").public, "e": "AgAAAAE"})
+
+
+def test_webhook_keys(folder: Path) -> None:
+    """The present one and every other one sign; what is published verifies, and says so in both spellings."""
+    keys.save(folder / "gateway/webhook.next.jwk.json", keys.new_webhook_key("KH"))
+    ring = keys.read(folder, "KH")
+    told: Any = keys.webhook_keys(ring)["keys"]
+    assert [each["kid"] for each in told] == [each.kid for each in ring.webhooks]
+    assert [set(each) for each in told] == [{"kty", "crv", "x", "kid", "alg", "use", "whpk"}] * 2
+    for each, public in zip(ring.webhooks, told, strict=True):
+        raw = base64.b64decode(public["whpk"].removeprefix("whpk_"))
+        assert base64.urlsafe_b64encode(raw).rstrip(b"=").decode() == public["x"]
+        Ed25519PublicKey.from_public_bytes(raw).verify(each.key.sign(b"one"), b"one")
+        assert each.kid not in ring.verifying  # no token is signed with it
+
+
+def test_a_gateway_without_a_webhook_key_reads_its_others(folder: Path) -> None:
+    """It is needed only where a folder names a webhook; one of another kind is refused."""
+    (folder / "gateway/webhook.jwk.json").unlink()
+    assert keys.read(folder, "KH").webhooks == ()
+    keys.save(folder / "gateway/webhook.jwk.json", keys.new_signing_key("KH"))
+    with pytest.raises(BadKeys, match="Ed25519"):
+        keys.read(folder, "KH")

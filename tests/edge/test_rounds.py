@@ -9,6 +9,7 @@ from gateway.core.life import Life, Span
 from gateway.edge.documents.rounds import Rounds
 from tests.fakes.correspondents import LETTER, REGISTER, SERVICES, Letters, way
 from tests.fakes.databases import server, shared, url
+from tests.fakes.pollers import changed
 from tests.fakes.post_office import PostTown, opened
 
 __all__ = ["server", "shared", "url"]
@@ -82,6 +83,19 @@ async def test_a_folder_that_names_a_mailbox_now(tmp_path: Path, url: str | None
         await rounds(town).round()
         town.valve.ahead = HOUR / 2  # a push that failed leaves its lane alone for a while
         assert await fetched(town) == [document]
+
+
+async def test_what_another_node_put_on_a_former_way(tmp_path: Path) -> None:
+    """A round with the same catalogue leaves it there; the next clearing away puts it right."""
+    async with opened(tmp_path) as town:
+        await town.send()
+        going = rounds(town)
+        await going.round()
+        await changed(town, "update lanes set way = 'former'")
+        await going.round()
+        assert town.rows("select way from lanes") == [("former",)]
+        await going.tidy()
+        assert town.rows("select way from lanes") == [("mailbox",)]
 
 
 async def test_lanes_in_which_nothing_is_go(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ LAMPANG = AgencyId("lampang")
 WAYS = (way("health"), way("interior"), way("lampang", BOX))
 LEASE = 1.0
 """Seconds; a hand-over is not begun in the last fifth of it."""
+SLOW = 0.05
+"""Seconds that some hand-overs take, so that who is paused has something in hand."""
 EACH = 10
 """Submissions at once, and documents that a poller asks for."""
 
@@ -122,6 +124,8 @@ def _tour(office: Office, stage: Stage, lane: Lane, begun: float) -> Callable[[]
     async def go() -> None:
         results: list[Result] = []
         for out in lane.out:
+            if stage.chance.random() < 0.1:
+                await pause(SLOW)
             await stage.going.wait()
             if time.monotonic() - begun > 0.8 * LEASE:
                 break
@@ -130,7 +134,7 @@ def _tour(office: Office, stage: Stage, lane: Lane, begun: float) -> Callable[[]
                 results.append(waits(out))
                 await office.close_gate(0.2, INTERIOR, probe=lane.probe)
                 break
-            stage.note("handed", out.paper.id)
+            stage.note("handed", out.paper.id, lane.key[0])
             if stage.chance.random() < 0.03:  # it was sent, and nobody answered
                 results.append(waits(out, sent=True))
                 break
@@ -151,7 +155,7 @@ async def poller(office: Office, stage: Stage) -> None:
             claim = f"{stage.chance.getrandbits(64):x}"
             got = await office.lease(LAMPANG, most=EACH, seconds=LEASE, claim=claim)
             for name in got:
-                stage.note("handed", name)
+                stage.note("handed", name, LAMPANG)
             if stage.chance.random() < 0.15:
                 continue
             for name in got:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gateway.edge.postgres import PostgresDriver
 from gateway.edge.store import SqliteDriver
-from tests.fakes.mail import Office, working
+from tests.fakes.mail import INTERIOR, Office, working
 from tests.faults.sorter import LEASE, WAYS, Stage, dispatcher, disturber, pause, poller, submitter
 
 COUNT, KEYS = 3000, 60
@@ -130,6 +130,10 @@ async def hunted(url: str, folder: Path, kills: int, pauses: int) -> None:
 
 
 async def outage(folder: Path) -> None:
+    """Begins when it has got something."""
+    async with asyncio.timeout(PATIENCE):
+        while f" {INTERIOR}\n" not in ((folder / "log").read_text() if (folder / "log").exists() else ""):
+            await pause(0.05)
     (folder / "down").touch()
     await pause(DOWN)
     (folder / "down").unlink()
@@ -146,8 +150,9 @@ async def test_killed_and_paused_processes_lose_nothing(shared: str, tmp_path: P
             process("pollers", shared, tmp_path),
             process("disturber", shared, tmp_path),
         ):
-            await outage(tmp_path)
+            down = group.create_task(outage(tmp_path))
             assert (await one.wait(), await two.wait()) == (0, 0)
+            await down
             await drained(office)
         for hunt in hunts:
             hunt.cancel()
@@ -161,7 +166,9 @@ async def test_abandoned_and_slow_workers_lose_nothing(tmp_path: Path) -> None:
     begun = time.monotonic()
     stage = Stage(tmp_path, random.Random(7))
     async with working(SqliteDriver(tmp_path / "post.sqlite3", "DEMO"), *WAYS) as office:
-        others = [asyncio.create_task(each(office, stage)) for each in (poller, poller, disturber, dispatcher)]
+        others = [asyncio.create_task(each(office, stage)) for each in (poller, poller, disturber)]
+        never_stopped = Stage(tmp_path, random.Random(8))
+        others.append(asyncio.create_task(dispatcher(office, never_stopped)))
         victim = asyncio.create_task(dispatcher(office, stage))
         down = asyncio.create_task(outage(tmp_path))
         submitting = asyncio.gather(*(submitter(office, stage, name, COUNT, KEYS) for name in "ab"))

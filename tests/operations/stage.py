@@ -13,6 +13,7 @@ from typing import TypeVar
 import aiohttp
 from aiohttp import web
 
+from deploy.demo.ministries import VARIABLES
 from gateway.client import GatewayClient, GatewayError, Pace
 from tests.behaviour.server import Server
 from tests.fakes.parent import Parent, parent
@@ -127,9 +128,8 @@ async def staged(folder: Path, server: Server) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         await office.open()
         stack.push_async_callback(office.shut)
-        names = ("INTERIOR_URL", "SAENSUK_URL", "LAMPANG_URL")
         environment = {
-            **settings(folder, dict.fromkeys(names, office.url)),
+            **settings(folder, dict.fromkeys(VARIABLES, office.url)),
             "GATEWAY_DATABASE": server.url(name="gateway_demo"),
             "GATEWAY_CATALOGUE": str(catalogue),
         }

@@ -187,3 +187,11 @@ def agreements(found: Sequence[Permit]) -> Mapping[str, Any]:
     if len(one) == 1:
         return {"agreement": found[0].agreement.id}
     return {"agreements": {each.recipient: each.agreement.id for each in found}} if found else {}
+
+
+def grounds(trail: Trail, found: Sequence[Permit]) -> Mapping[str, Any]:
+    """What the entry says of them: one agreement with its grant, or the agreement of each recipient."""
+    said = {**trail.grounds(), **agreements(found)}
+    if "agreements" in said:
+        said |= {"agreement": None, "grant": None, "legal_basis": None}
+    return said

@@ -2,16 +2,16 @@
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 
 import structlog
 
-from gateway.core.model import Way
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import lanes
 from gateway.edge.documents.gatekeeping import judged, receipts, tell
-from gateway.edge.documents.records import Lane, LaneKey
+from gateway.edge.documents.records import LaneKey
 from gateway.edge.documents.scribe import Scribe
 from gateway.edge.documents.takers import Key
 from gateway.edge.documents.tour import USABLE, Hand, Tour, lease, served
@@ -23,6 +23,8 @@ PER_LANE = 16
 """Documents of one lane in one claim: what is in hand stays bounded, and a long lane lets others through."""
 CONCURRENCY = 4
 """Lanes at once of a way that the folder does not name any more."""
+AHEAD = 4
+"""Times the way's concurrency: lanes that are claimed, so that the next one is there when a place becomes free."""
 MAX_UNSETTLED = 4
 """Times the way's concurrency: tours that ended and wait for the database. Nothing is claimed beyond it."""
 AGAIN_SECONDS = 0.25
@@ -56,6 +58,9 @@ class Road:
         self._more = True
         """A claim may find something."""
         self._stir = asyncio.Event()
+        self._concurrency = CONCURRENCY
+        self._ready: deque[Tour] = deque()
+        """Claimed, and waiting for a place."""
         self._tours: dict[asyncio.Task[None], Tour] = {}
         self._ended: list[Tour] = []
         self._settling: asyncio.Task[None] | None = None
@@ -81,6 +86,7 @@ class Road:
         self._stopping = True
         for tour in self._tours.values():
             tour.stopping = True
+        self._begin()
         self._stir.set()
 
     def break_off(self) -> None:
@@ -94,7 +100,7 @@ class Road:
             self._stir.clear()
             if self.wanted:
                 await self._claim()
-            if not self._tours and not self._ended and self._settling is None:
+            if not self._tours and not self._ready and not self._ended and self._settling is None:
                 if self.wanted:
                     continue
                 return
@@ -102,13 +108,13 @@ class Road:
                 await self._stir.wait()
 
     async def _claim(self) -> None:
-        """As many lanes as there are free places; where there is none, the next tour that ends makes one."""
+        """As many lanes as may be in hand; where there is no room for some, the next tour that ends makes it."""
         desk, hand = self._desk, self._desk.hand
         try:
             open_now, way = served(hand.catalogue(), self.key)
-            concurrency = way.concurrency if way else CONCURRENCY
-            free = concurrency - len(self._tours)
-            if free <= 0 or len(self._ended) > MAX_UNSETTLED * concurrency:
+            places = self._concurrency = way.concurrency if way else CONCURRENCY
+            free = AHEAD * places - len(self._tours) - len(self._ready)
+            if free < places or len(self._ended) > MAX_UNSETTLED * places:
                 return
             self._more = False
             if not open_now:
@@ -121,22 +127,30 @@ class Road:
             self._more = False
             return
         self._more = self._more or len(found) == free
-        for lane in found:
-            self._send(lane, way, begun + USABLE * seconds)
+        until = begun + USABLE * seconds
+        self._ready.extend(Tour(hand, way, self.key, lane, until) for lane in found)
+        self._begin()
 
-    def _send(self, lane: Lane, way: Way | None, until: float) -> None:
-        tour = Tour(self._desk.hand, way, self.key, lane, until, stopping=self._stopping)
-        task = asyncio.create_task(tour.go())
-        self._tours[task] = tour
-        task.add_done_callback(self._returned)
+    def _begin(self) -> None:
+        """Fill the free places; where nothing more may be begun, give back what waits for one."""
+        if self._stopping or self.shut:
+            self._ended.extend(self._ready)
+            self._ready.clear()
+        while self._ready and len(self._tours) < self._concurrency:
+            tour = self._ready.popleft()
+            task = asyncio.create_task(tour.go())
+            self._tours[task] = tour
+            task.add_done_callback(self._returned)
+        if self._ended and self._settling is None:
+            self._settling = asyncio.create_task(self._settle())
 
     def _returned(self, task: "asyncio.Task[None]") -> None:
         tour = self._tours.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("handover_failed", recipient=self.key[0], way=self.key[1], **_placed(error))
+        self.shut = self.shut or (tour.fault is not None and tour.fault.whole)
         self._ended.append(tour)
-        if self._settling is None:
-            self._settling = asyncio.create_task(self._settle())
+        self._begin()
         self._stir.set()
 
     async def _settle(self) -> None:

@@ -60,6 +60,8 @@ class Rounds:
 
     async def tidy(self) -> None:
         """What can wait."""
+        self._aligned = ""  # a node on the former catalogue may have used a former way meanwhile
+        await self._tried("realign", self._realign)
         await self._tried("purge_lanes", lambda: self._all(sweeping.purge_lanes(MAX_CLEARED), MAX_CLEARED))
         bodies = sweeping.purge_bodies(self._catalogue(), MAX_STEPS)
         await self._tried("purge_bodies", lambda: self._all(bodies, MAX_STEPS))

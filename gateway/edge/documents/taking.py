@@ -188,7 +188,7 @@ class Taking:
             to=tuple(addressing.addressee(letter, each, trail.catalogue, these.mac) for each in wish.permits),
             hold=addressing.hold(trail, wish.permits, wish.sender, these.mac),
             attachments=wish.attachments,
-            facts={**trail.grounds(), **addressing.agreements(wish.permits)},
+            facts=addressing.grounds(trail, wish.permits),
             particulars=trail.particulars(),
             raw=raw,
         )

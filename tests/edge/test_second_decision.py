@@ -1,0 +1,183 @@
+"""Before anything leaves a mailbox it is decided once more, cut, and written down; what may not go lies untouched."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from gateway.core.delivery import Go
+from gateway.core.model import AgencyId
+from gateway.edge.documents import ends
+from gateway.edge.documents.leasing import Leases, Wanted
+from gateway.edge.documents.records import Out
+from gateway.edge.documents.second import Second, Verdict
+from gateway.edge.store import StoreFailed
+from tests.fakes.correspondents import ALERT, ALERTS, FLOOD, POLITE, REGISTER, SILA, Letters
+from tests.fakes.databases import server, shared, url
+from tests.fakes.pollers import changed, fetched, ids, recalled, told
+from tests.fakes.post_office import PostTown, opened
+from tests.fakes.town import until
+
+__all__ = ["server", "shared", "url"]
+
+
+def suspended(*names: str) -> Letters:
+    return replace(POLITE, suspended=frozenset(names))
+
+
+def kept(town: PostTown, letters: Letters) -> None:
+    """Other terms under the same digest, as when an operator suspends, or a day passes."""
+    digest = town.gateway.catalogue.digest
+    town.changed(letters)
+    town.gateway._loaded = town.gateway._catalogue = replace(town.gateway.catalogue, digest=digest)
+
+
+async def test_a_suspended_sender_s_letter_waits(tmp_path: Path, url: str | None) -> None:
+    """D20: it is not handed out and counts as untouched; lifted, it goes."""
+    async with opened(tmp_path, url=url) as town:
+        document = (await town.send()).body["document"]
+        kept(town, suspended("saensuk"))
+        assert ids(await fetched(town)) == []
+        assert town.rows("select state, touched, attempts from deliveries") == [("arrived", 0, 0)]
+        kept(town, POLITE)
+        town.valve.ahead = 30.0
+        assert ids(await fetched(town)) == [document]
+
+
+async def test_what_is_no_longer_permitted_is_undeliverable(tmp_path: Path, url: str | None) -> None:
+    """D20: with the policy's code, and a receipt for the sender; what comes behind it in the case is looked at too."""
+    async with opened(tmp_path, url=url) as town:
+        sent = [(await town.send()).body["document"] for _ in range(2)]
+        kept(town, Letters(until=2025))
+        assert ids(await fetched(town)) == []
+        assert town.rows("select state, open from deliveries") == [("undeliverable", 0)] * 2
+        for document in sent:
+            entry = next(
+                each for each in town.entries() if each.facts.get("document") == document and each.facts.get("reason")
+            )
+            assert (entry.facts["step"], entry.facts["reason"]) == ("undeliverable", "policy.expired")
+
+
+async def test_a_node_that_knows_less_gives_nothing_up(tmp_path: Path) -> None:
+    """E12: on an older catalogue a refusal makes it wait; when everybody must know, it is final."""
+    async with opened(tmp_path) as town:
+        await town.send()
+        town.changed(Letters(until=2025))
+        assert ids(await fetched(town)) == []
+        assert town.rows("select state, open from deliveries") == [("arrived", 1)]
+        await changed(town, "update documents set submitted = submitted - 700", "update lanes set due = 0")
+        assert ids(await fetched(town)) == []
+        assert town.rows("select state, open from deliveries") == [("undeliverable", 0)]
+
+
+class Picky(Second):
+    """Decides by document, as if everything else had been looked at; then does what a test wants to happen."""
+
+    words: Mapping[str, Go] = MappingProxyType({})
+    then: Callable[[], None] = staticmethod(lambda: None)
+
+    async def ask(self, outs: Sequence[Out]) -> tuple[Verdict, ...]:
+        self.then()
+        return tuple(Verdict(self.words.get(out.paper.id, Go.NOW), "policy.suspended") for out in outs)
+
+
+def picky_of(town: PostTown) -> Picky:
+    """The inbox decides by it from now on."""
+    room = town.gateway.mailroom
+    picky = Picky(room.reader, lambda: town.gateway.catalogue, town.gateway._keyring.open)
+    assert room.inbox
+    room.inbox._leases._second = picky
+    return picky
+
+
+async def test_what_was_leased_and_could_not_be_decided_is_given_back(tmp_path: Path) -> None:
+    """The answer is 503, and the document lies there untouched for whoever comes next."""
+    async with opened(tmp_path) as town:
+        document = (await town.send()).body["document"]
+        picky = picky_of(town)
+
+        def gone() -> None:
+            raise StoreFailed("the database is gone")
+
+        picky.then = gone
+        assert (await fetched(town)).body["code"] == "journal.unavailable"
+        assert town.rows("select touched, attempts from deliveries") == [(0, 0)]
+        picky.then = lambda: None
+        assert ids(await fetched(town)) == [document]
+
+
+def mistaken(town: PostTown) -> None:
+    """The next transaction about documents ends in an error that nobody foresaw."""
+    for each in town.valve.others:
+        each.mistakes = 1
+
+
+async def test_what_was_leased_and_could_not_be_written_down_is_given_back(tmp_path: Path) -> None:
+    """Nothing of it has left: it is as untouched as before."""
+    async with opened(tmp_path) as town:
+        document = (await town.send()).body["document"]
+        picky = picky_of(town)
+        picky.then = lambda: mistaken(town)
+        assert (await fetched(town, query="?max=1")).body["code"] == "gateway.broken"
+        assert town.rows("select touched, attempts from deliveries") == [(0, 0)]
+        picky.then = lambda: None
+        assert ids(await fetched(town)) == [document]
+
+
+async def test_what_stands_before_one_that_must_wait_goes(tmp_path: Path, url: str | None) -> None:
+    """The lane is leased up to it; itself and what comes after it stay untouched, and come when it may go."""
+    async with opened(tmp_path, url=url) as town:
+        sent = [(await town.send()).body["document"] for _ in range(4)]
+        picky = picky_of(town)
+        picky.words = {sent[1]: Go.LATER}
+        room = town.gateway.mailroom
+        leases = Leases(room.post, room.scribe, picky, town.gateway._keyring.open)
+        wanted = Wanted(town.gateway.catalogue.agencies[AgencyId("interior")], None, 10)
+        leased = await leases.take(wanted)
+        assert [each.told["id"] for each in leased.given] == sent[:1]
+        touched = town.rows("select touched, attempts from deliveries order by seq")
+        assert touched == [(1, 1), (0, 0), (0, 0), (0, 0)]
+        await told(town, sent[0], outcome="retrieved", lease=leased.claim)
+        assert (await leases.take(wanted)).given == ()
+        picky.words = {}
+        town.valve.ahead = 30.0
+        assert [each.told["id"] for each in (await leases.take(wanted)).given] == sent[1:]
+
+
+async def test_one_that_never_may_go_holds_nobody_back(tmp_path: Path, url: str | None) -> None:
+    """It is given up in the middle of its lane; those around it come in order, in the same answer."""
+    async with opened(tmp_path, url=url) as town:
+        sent = [(await town.send()).body["document"] for _ in range(4)]
+        picky = picky_of(town)
+        picky.words = {sent[1]: Go.NEVER}
+        room = town.gateway.mailroom
+        leases = Leases(room.post, room.scribe, picky, town.gateway._keyring.open)
+        wanted = Wanted(town.gateway.catalogue.agencies[AgencyId("interior")], None, 10)
+        leased = await leases.take(wanted)
+        assert [each.told["id"] for each in leased.given] == [sent[0], *sent[2:]]
+        assert [state for (state,) in town.rows("select state from deliveries order by seq")] == [
+            *("arrived", "undeliverable", "arrived", "arrived")
+        ]
+        assert [each.told["attempt"] for each in leased.given] == [1, 1, 1]
+
+
+async def test_nothing_is_handed_out_unwritten(tmp_path: Path) -> None:
+    """While the journal cannot be written the answer is 503, and what was leased lies untouched when it can."""
+    async with opened(tmp_path) as town:
+        document = (await town.send()).body["document"]
+        await town.token(REGISTER)
+        town.valve.failing = True
+        refused = await fetched(town)
+        assert (refused.status, refused.body["code"]) == (503, "journal.unavailable")
+        town.valve.failing = False
+        await until(lambda: not town.gateway.mailroom.post.failing)
+        assert isinstance(await recalled(town, document), ends.Changed)
+
+
+async def test_an_event_is_cut_to_what_the_subscriber_may_see(tmp_path: Path) -> None:
+    """The envelope says that it was cut: the digest is that of the whole."""
+    async with opened(tmp_path) as town:
+        await town.send(FLOOD, "/events", ALERT, ALERTS)
+        (event,) = (await fetched(town, SILA)).body["documents"]
+        assert event["body"] == {"level": FLOOD["level"], "area": FLOOD["area"]}
+        assert (event["kind"], event["cut"]) == ("event", True)
