@@ -219,6 +219,7 @@ class Losing:
         self._driver = driver
         self.lose = False
         self.read = driver.read
+        self.beside = driver.beside
         self.close = driver.close
 
     async def transact(self, plan: Callable[[], Plan[T]]) -> T:

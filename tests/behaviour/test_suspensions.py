@@ -286,12 +286,12 @@ def stepped(connection: sa.Connection, to: str) -> None:
 
 
 async def test_a_file_of_the_first_version(tmp_path: Path) -> None:
-    """It is not served as it is; `migrate` adds the table and keeps the rest."""
+    """It is not served as it is; `migrate` adds the tables and keeps the rest."""
     path = tmp_path / "gateway.sqlite3"
     engine = sa.create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         stepped(connection, "0001")
-    with pytest.raises(StoreFailed, match="tables of version 0001, and this gateway needs 0002: make a backup"):
+    with pytest.raises(StoreFailed, match="tables of version 0001, and this gateway needs 0003: make a backup"):
         SqliteDriver(path, "TEST")
     in_a_thread(migrate, f"sqlite:///{path}", "TEST")
     driver = SqliteDriver(path, "TEST")

@@ -32,7 +32,7 @@ IN_A_LANE = {State.SUBMITTED, State.ARRIVED}
 
 def positions() -> Iterable[Position]:
     """All that there can be: only what is in a lane is open, only what is open is leased."""
-    for state, is_open, touched, leased in product(State, *[(False, True)] * 3):
+    for state, is_open, touched, leased in product(State, (False, True), (False, True), (False, True)):
         if (not is_open or state in IN_A_LANE) and (not leased or is_open):
             yield Position(state, open=is_open, touched=touched, leased=leased)
 

@@ -131,11 +131,15 @@ async def test_what_the_recipient_said_is_shown(tmp_path: Path) -> None:
     assert claims_of(shown["receipts"][-1])["number"] == "R-77"
 
 
+async def _never(_: Any) -> Any:
+    await asyncio.Event().wait()
+
+
 async def test_a_waiting_call_is_answered_when_something_happens(tmp_path: Path) -> None:
-    """It takes nobody's place meanwhile, and shows the new state at once."""
+    """It takes nobody's place meanwhile, and shows at once what this process did: no look at the database is needed."""
     async with opened(tmp_path) as town:
         document, waiters = await sent(town), town.gateway.mailroom.waiters
-        await town.token(REGISTER)
+        waiters._look = _never
         waiting = asyncio.create_task(look(town, document, prefer="wait=30"))
         await until(lambda: waiters.waiting)
         assert town.gateway.exchanges.in_progress == 0
@@ -250,7 +254,7 @@ async def test_lists_are_narrowed(tmp_path: Path, query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["role=all", "state=lost", "max=0", "max=201", "after=x", "since=today", "name=Dara", "max=1&max=2"]
+    "query", ["role=all", "state=lost", "max=0", "max=101", "after=x", "since=today", "name=Dara", "max=1&max=2"]
 )
 async def test_a_list_that_is_asked_for_wrongly_is_refused(tmp_path: Path, query: str) -> None:
     """The refusal names the parameter and never its value."""

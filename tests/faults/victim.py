@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +19,8 @@ import orjson
 
 from gateway.core.model import Endpoint
 from gateway.edge import keys
-from gateway.edge.providers import Providers
 from gateway.edge.store import Driver, Plan, Rows
+from gateway.edge.systems import Systems
 from gateway.protocols.protocol import Answer, Call
 from gateway.settings import Settings
 from tests.fakes import idp
@@ -72,8 +73,9 @@ class Doomed:
     async def read(self, select: str, values: Sequence[Any] = ()) -> Rows:
         return await self._driver.read(select, values)
 
-    def beside(self) -> "Doomed":
-        return Doomed(self._driver.beside(), self._fate)
+    def beside(self) -> Driver:
+        """What goes on by itself for documents is no step of an exchange."""
+        return self._driver.beside()
 
     async def close(self) -> None:
         await self._driver.close()
@@ -84,9 +86,9 @@ class Victim(Watched):
 
     fate: Fate
 
-    async def _providers(self, stack: Any) -> Providers:
-        providers = await super()._providers(stack)
-        ask = providers.call
+    async def _systems(self, stack: AsyncExitStack) -> Systems:
+        systems = await super()._systems(stack)
+        ask = systems.providers.call
 
         async def stepped(endpoint: Endpoint, call: Call, at: datetime, *, repeatable: bool) -> Answer:
             self.fate.step()
@@ -94,8 +96,8 @@ class Victim(Watched):
             self.fate.step()
             return answer
 
-        providers.call = stepped  # type: ignore[method-assign] # the one seam that the flow calls through
-        return providers
+        systems.providers.call = stepped  # type: ignore[method-assign] # the one seam that the flow calls through
+        return systems
 
 
 async def _live(folder: Path, office: str, url: str, wanted: dict[str, Any]) -> None:

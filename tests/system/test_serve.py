@@ -38,6 +38,7 @@ def settings(folder: Path, urls: dict[str, str] | None = None) -> dict[str, str]
         "GATEWAY_LISTEN": f"127.0.0.1:{port}",
         "GATEWAY_OPERATIONS_LISTEN": f"127.0.0.1:{aside}",
         "GATEWAY_DATABASE": f"sqlite:///{folder / 'gateway.sqlite3'}",
+        "GATEWAY_ATTACHMENTS": str(folder / "attachments"),
         "GATEWAY_RUN_ADAPTERS": "true",
     }
 

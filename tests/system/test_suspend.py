@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from urllib.parse import urlencode
@@ -285,8 +285,8 @@ async def test_nothing_is_let_through_while_nobody_knows_what_is_suspended(tmp_p
 class Unreadable(SqliteDriver):
     """A database that is written and not read."""
 
-    async def read(self, select: str) -> Rows:
-        raise StoreFailed(f"no answer to {select[:6]}")
+    async def read(self, select: str, values: Sequence[object] = ()) -> Rows:
+        raise StoreFailed(f"no answer to {select[:6]} with {len(values)} values")
 
 
 async def test_nothing_is_served_before_suspensions_are_read(tmp_path: Path) -> None:

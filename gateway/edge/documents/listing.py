@@ -23,7 +23,7 @@ from gateway.edge.store import Statement
 
 ALL = "/v1/documents"
 USUAL = 50
-MAX_LISTED = 200
+MAX_LISTED = 100
 """Documents on one page."""
 
 _QUERY = frozenset(("role", "state", "service", "case", "since", "max", "after"))

@@ -91,7 +91,18 @@ def _line(row: Sequence[Any]) -> Line:
     shown = None
     if state == State.SUBMITTED and is_open:
         shown = "underway" if leased else "waiting" if attempts else None
-    return Line(document, kind, service, sender, recipient, State(state), shown, age, attempts, late)
+    return Line(
+        document=document,
+        kind=kind,
+        service=service,
+        sender=sender,
+        recipient=recipient,
+        state=State(state),
+        shown=shown,
+        age=age,
+        attempts=attempts,
+        late=late,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +158,12 @@ async def told(reader: Reads, document: str, unseal: Seal) -> Told | None:
 def _happened(row: Sequence[Any], document: str, unseal: Seal) -> Happened:
     at, step, recipient, entry, sealed = row
     detail = orjson.loads(unseal(bytes(sealed), detail_context(document))) if sealed is not None else {}
-    return Happened(at, step, recipient, detail.get("by"), detail.get("reason"), detail.get("unit"), entry)
+    return Happened(
+        at=at,
+        step=step,
+        recipient=recipient,
+        by=detail.get("by"),
+        reason=detail.get("reason"),
+        unit=detail.get("unit"),
+        entry=entry,
+    )

@@ -141,7 +141,14 @@ class Taking:
                 spender, zone = each.facts.spender, trail.catalogue.zone
                 await self._these.limits.spend(each.agreement, each.grant, spender, trail.at, zone)
             self._these.bounds.hold(each.way for each in found)
-        return Wish(target, trail.catalogue.services[target.service], head, files, found, sender)
+        return Wish(
+            target=target,
+            service=trail.catalogue.services[target.service],
+            head=head,
+            attachments=files,
+            permits=found,
+            sender=sender,
+        )
 
     async def _subscribers(self, trail: Trail, publisher: AgencyId, target: Target) -> tuple[Permit, ...]:
         if trail.head and trail.head.on_behalf not in (None, publisher):
