@@ -111,6 +111,8 @@ class Gateway:
         ``sockets`` are those that the process was given; otherwise it opens its own. Raises NotStarted.
         """
         async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.journal.close)
+            self.mailroom.hold(stack)
             sockets = sockets or listening(self.settings)
             self.tracer = _traced(stack, self.settings.instance, self.meters)
             await self._open_journal(stack)
@@ -143,7 +145,6 @@ class Gateway:
             yield Addresses(public, aside)
 
     async def _open_journal(self, stack: contextlib.AsyncExitStack) -> None:
-        stack.push_async_callback(self.journal.close)
         try:
             await self.journal.open(f"gateway {__version__} pid {os.getpid()}")
             await warn_of_owner(self._driver)
@@ -272,13 +273,16 @@ class Gateway:
             return Health(Readiness.DRAINING, checks)
         if self.journal.failing or self.suspensions.late:
             return Health(Readiness.UNREADY, checks)
-        return Health(Readiness.READY if catalogue == "ok" else Readiness.DEGRADED, checks)
+        checks |= self.mailroom.complaints()
+        well = all(each == "ok" for each in checks.values())
+        return Health(Readiness.READY if well else Readiness.DEGRADED, checks)
 
     def _refresh(self, providers: Providers, exchanges: Exchanges) -> None:
         meters = self.meters
         meters.in_progress.set(exchanges.in_progress)
-        meters.waiting.set(self.journal.waiting)
+        meters.waiting.set(max(self.journal.waiting, self.mailroom.post.waiting))
         meters.failing.set(self.journal.failing)
+        meters.documents_failing.set(self.mailroom.failing)
         meters.clock.set(time.time())
         meters.breakers.clear()
         for where, state in providers.states().items():
@@ -323,6 +327,7 @@ def _show(catalogue: Catalogue, meters: Meters) -> None:
         for endpoint in agency.endpoints.values():
             if endpoint.deadline:  # documents and events have none here: nobody waits for their answer
                 meters.deadline.labels(endpoint.provider, endpoint.service).set(endpoint.deadline)
+    meters.expect(each.id for each in catalogue.services.values() if each.life)
 
 
 async def _orders_taken(stack: contextlib.AsyncExitStack, settings: Settings, journal: Journal, more: Orders) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,10 +24,12 @@ from gateway.edge.documents.asking import Asking
 from gateway.edge.documents.attachments import Attachments, Stores
 from gateway.edge.documents.bounds import Bounds
 from gateway.edge.documents.dispatch import Dispatcher
+from gateway.edge.documents.gauges import Gauges
 from gateway.edge.documents.inbox import Inbox
 from gateway.edge.documents.leasing import Leases
 from gateway.edge.documents.listing import Listing
 from gateway.edge.documents.post import Post
+from gateway.edge.documents.reach import Reach
 from gateway.edge.documents.reading import Reading, Shelf
 from gateway.edge.documents.reception import Reception
 from gateway.edge.documents.records import Addressee
@@ -85,15 +87,20 @@ class Mailroom:
         self.scribe = Scribe(around.settings.instance, sign, keyring.seal, keyring.mac, around.catalogue)
         self.second = Second(self.reader, around.in_force, keyring.open)
         self.submitting = Post(self.post, self.reader, self.scribe)
-        self.bounds = Bounds(self.reader, around.meters)
+        self.bounds = Bounds(self.reader)
+        self.gauges = Gauges(self.reader, self.bounds, around.catalogue, around.meters)
         self.vault: Vault | None = None
+        self.reach: Reach | None = None
         self.inbox: Inbox | None = None
         self.dispatcher: Dispatcher | None = None
 
-    async def open(self, stack: contextlib.AsyncExitStack) -> None:
-        """Its writer and its readers, and the place for files. Raises NotStarted."""
+    def hold(self, stack: contextlib.AsyncExitStack) -> None:
+        """What it has of the database is given back when the context ends, however far the start came."""
         stack.push_async_callback(self.reader.close)
         stack.push_async_callback(self.post.close)
+
+    async def open(self, stack: contextlib.AsyncExitStack) -> None:
+        """Its writer, and the place for files. Raises NotStarted."""
         try:
             await self.post.open(f"gateway {__version__} pid {os.getpid()} documents")
         except StoreFailed as error:
@@ -101,13 +108,15 @@ class Mailroom:
         stack.push_async_callback(self.submitting.close)
         self.vault = vault_of(self._around.settings, self._around.catalogue())
         if self.vault is not None:
+            claimed = False
             try:
                 claimed = await self.vault.claim(self._around.settings.instance)
             except Refusal:  # as any store that is down for a while: uploads get 503 until it is back
-                log.warning("attachments_unavailable")
+                log.warning("attachments_unavailable", why="cannot be reached")
             else:
                 if not claimed:
                     raise NotStarted("GATEWAY_ATTACHMENTS belongs to another instance: name a place of its own.")
+            self.reach = Reach(self.vault, self._around.settings.instance, self._around.meters, claimed=claimed)
 
     def orders(self) -> Orders:
         """What operators may order of documents."""
@@ -188,14 +197,31 @@ class Mailroom:
         going = [
             Rounds(self.post, self.scribe, self.second, around.catalogue).go_on(),
             self.bounds.go_on(),
+            self.gauges.go_on(),
             self.waiters.go_on(),
             self.dispatcher.go_on(),
         ]
+        if self.reach is not None:
+            going.append(self.reach.go_on())
         if self.vault is not None:
             going.append(Tidying(around.settings.instance, self.vault, self.post, self.reader).go_on())
         if self.inbox is not None:
             going.append(self.inbox.waiters.go_on())
         stack.push_async_callback(cancelled, *map(asyncio.create_task, going))
+
+    def complaints(self) -> Mapping[str, str]:
+        """What is wrong with documents just now, for `/health/ready`; exchanges go on."""
+        found = {}
+        if self.failing:
+            found["documents"] = "cannot be written, or not be read"
+        if self.reach is not None and self.reach.wrong:
+            found["attachments"] = self.reach.wrong
+        return found
+
+    @property
+    def failing(self) -> bool:
+        """Submissions are refused."""
+        return self.post.failing or self.bounds.late
 
     def wake_all(self) -> None:
         """The process stops: whoever waits for something to come gets an answer now."""

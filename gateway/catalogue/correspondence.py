@@ -180,7 +180,7 @@ _PAGE = (
     _query("role", "Sent or received.", {"enum": ["sent", "received"]}),
     _query("state", "A state.", {"enum": [*State]}),
     _query("service", "A service.", _TEXT),
-    _query("case", "A case or file number.", _TEXT),
+    parameter("Exchange-Case", "Only documents of this case.", _TEXT, required=False),
     _query("since", "An instant with an offset.", {"type": "string", "format": "date-time"}),
     _query("max", "How many.", _MAX),
     _query("after", "The next of the page before.", _TEXT),

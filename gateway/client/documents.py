@@ -176,10 +176,12 @@ class Sending:
         timeout: float = 30.0,  # noqa: ASYNC109 - as in exchange, of each page
     ) -> AsyncIterator[Listed]:
         """Your agency's documents, newest first, ``sent`` or ``received``; pages are fetched as you go on."""
-        given = {"role": role, "state": state, "service": service, "case": case, "since": since}
+        given = {"role": role, "state": state, "service": service, "since": since}
         query = {name: value for name, value in given.items() if value is not None}
+        headers = {} if case is None else {"Exchange-Case": case}
         while True:
-            reply = await self._line.call(Request("GET", f"/v1/documents?{urlencode(query)}"), None, timeout)
+            asked = Request("GET", f"/v1/documents?{urlencode(query)}", headers)
+            reply = await self._line.call(asked, None, timeout)
             page = self._told(reply, "documents")
             for each in page["documents"]:
                 yield _listed(each)

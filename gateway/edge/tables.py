@@ -21,6 +21,8 @@ _KEPT = sa.text("body is not null")
 _WAITING = sa.text("opened > 0")
 _OPEN = sa.text("open")
 _OVERDUE = sa.text("overdue is not null")
+_LOST = sa.text("state = 'undeliverable'")
+_WRONG = sa.text("not open and state = 'submitted'")
 
 WRITERS = sa.Table(
     "writers",
@@ -192,6 +194,9 @@ DELIVERIES = sa.Table(
     sa.Index("deliveries_open", "recipient", "okey", "seq", sqlite_where=_OPEN, postgresql_where=_OPEN),
     sa.Index("deliveries_expiry", "expires", sqlite_where=_OPEN, postgresql_where=_OPEN),
     sa.Index("deliveries_overdue", "overdue", sqlite_where=_OVERDUE, postgresql_where=_OVERDUE),
+    sa.Index("deliveries_oldest", "recipient", "since", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sa.Index("deliveries_lost", "recipient", "changed", sqlite_where=_LOST, postgresql_where=_LOST),
+    sa.Index("deliveries_wrong", "recipient", sqlite_where=_WRONG, postgresql_where=_WRONG),
     sa.Index("deliveries_document", "document", "recipient"),
     sa.Index("deliveries_recipient", "recipient", "seq"),
     sqlite_autoincrement=True,
@@ -200,6 +205,8 @@ DELIVERIES = sa.Table(
 
 ``subscriber`` is the system under whose agreement an event goes; ``overdue`` when ``register_within`` passes (null: it
 did, or never does).
+
+``deliveries_wrong`` is empty as long as nothing is wrong: the self-check looks there instead of at every row.
 """
 
 STEPS = sa.Table(

@@ -7,7 +7,7 @@ import asyncio
 import atexit
 import logging
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -40,6 +40,10 @@ RELOADS = ("taken", "kept_part", "failed", "unchanged")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SLOW = 1.0
 """Seconds from which on an exchange is an exemplar of its bucket, traced or not."""
+ARRIVALS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 28800.0, 86400.0, 604800.0)
+"""Seconds that documents are under way: those of a mailbox wait for office hours."""
+ALARMING = ("disputed", "expired", "overdue", "undeliverable")
+"""Steps of documents of which somebody is told."""
 BYTES = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0)
 
 
@@ -90,31 +94,11 @@ class Meters:
             [*where, "mode"],
             **made,
         )
-        self.documents = Counter(
-            "gateway_documents", "Documents and events, by what happened to them.", ["service", "step"], **made
-        )
-        to = ["recipient", "protocol", "outcome"]
-        self.deliveries = Counter("gateway_delivery_attempts", "Attempts to hand something over.", to, **made)
-        self.handovers = Histogram(
-            "gateway_handover_duration_seconds", "Handing one over.", ["protocol"], buckets=SECONDS, **made
-        )
-        self.documents_waiting = Gauge(
-            "gateway_documents_waiting", "Open deliveries, as counted last.", ["recipient", "way"], **made
-        )
-        self.documents_oldest = Gauge(
-            "gateway_documents_oldest_seconds", "Age of the oldest of them.", ["recipient"], **made
-        )
-        self.gates = Gauge("gateway_gates_closed", "1 for each way that is left alone.", ["recipient", "way"], **made)
+        self._of_documents(made)
         self.in_progress = Gauge("gateway_exchanges_in_progress", "Exchanges being worked on.", **made)
         self.commit = Histogram("gateway_journal_commit_seconds", "A durable batch.", buckets=SECONDS, **made)
         self.entries = Counter("gateway_journal_entries", "Entries written.", **made)
         self.tokens = Counter("gateway_tokens", "Answers of the token endpoint.", ["outcome"], **made)
-        self.inbox = Counter(
-            "gateway_inbox_outcomes", "What recipients said of documents.", ["recipient", "outcome"], **made
-        )
-        self.attachments = Counter(
-            "gateway_attachments", "Files taken in and given out.", ["direction", "outcome"], **made
-        )
         self.jwks = Counter("gateway_jwks_fetches", "Fetches of other parties' keys.", ["outcome"], **made)
         self.breakers = Gauge(
             "gateway_breaker_open", "1 while calls are held back, 0.5 while one probes.", where, **made
@@ -161,6 +145,7 @@ class Meters:
             (self.reloads, RELOADS),
             (self.connections_refused, ("full", "address", "descriptors")),
             (self.connections_cut, ("handshake", "head", "unread")),
+            (self.attachment_bytes, ("upload", "download")),
         )
         for counter, values in from_nothing:
             for value in values:
@@ -168,6 +153,48 @@ class Meters:
         # .labels() takes longer than the observation itself; the label sets are bounded by the catalogue
         self.series: Callable[[str, str], Series] = lru_cache(maxsize=20_000)(self._series)
         self.child: Callable[..., Any] = lru_cache(maxsize=20_000)(lambda metric, *labels: metric.labels(*labels))
+
+    def _of_documents(self, made: dict[str, Any]) -> None:
+        """Documents, events, and the files that go with them."""
+        self.documents = Counter(
+            "gateway_documents", "Documents and events, by what happened to them.", ["service", "step"], **made
+        )
+        to = ["recipient", "protocol", "outcome"]
+        self.deliveries = Counter("gateway_delivery_attempts", "Attempts to hand something over.", to, **made)
+        self.handovers = Histogram(
+            "gateway_handover_duration_seconds", "Handing one over.", ["protocol"], buckets=SECONDS, **made
+        )
+        self.arrivals = Histogram(
+            "gateway_documents_arrival_seconds", "Until it had arrived.", ["protocol"], buckets=ARRIVALS, **made
+        )
+        where = ["recipient", "way"]
+        self.documents_waiting = Gauge("gateway_documents_waiting", "Open deliveries, as counted last.", where, **made)
+        self.documents_bound = Gauge("gateway_documents_bound_ratio", "The same, of what may wait.", where, **made)
+        self.documents_oldest = Gauge(
+            "gateway_documents_oldest_seconds", "Age of the oldest of them.", ["recipient"], **made
+        )
+        self.documents_due = Gauge(
+            "gateway_documents_due_seconds", "For how long something could have been handed over.", where, **made
+        )
+        self.undeliverable = Gauge(
+            "gateway_documents_undeliverable", "Not delivered, and not requeued.", ["recipient"], **made
+        )
+        self.approvals = Gauge("gateway_approvals_waiting", "Held for a second person.", ["agency"], **made)
+        self.approvals_oldest = Gauge("gateway_approvals_oldest_seconds", "Age of the oldest.", ["agency"], **made)
+        self.documents_faults = Gauge("gateway_documents_faults", "What the last self-check found.", **made)
+        self.documents_failing = Gauge("gateway_documents_failing", "1 while documents cannot be written.", **made)
+        self.gates = Gauge("gateway_gates_closed", "1 for each way that is left alone.", [*where, "why"], **made)
+        self.dispatch_looked = Gauge(
+            "gateway_dispatch_look_timestamp_seconds", "When it was last looked for what is due.", **made
+        )
+        self.inbox = Counter(
+            "gateway_inbox_outcomes", "What recipients said of documents.", ["recipient", "outcome"], **made
+        )
+        self.attachments = Counter(
+            "gateway_attachments", "Files taken in and given out.", ["direction", "outcome"], **made
+        )
+        self.attachment_bytes = Counter("gateway_attachment_bytes", "Their bytes.", ["direction"], **made)
+        self.attachments_failing = Gauge("gateway_attachments_failing", "1 while their store fails.", **made)
 
     def _series(self, provider: str, service: str) -> Series:
         where = (provider, service)
@@ -187,6 +214,16 @@ class Meters:
     def delivery(self, recipient: str, protocol: str, outcome: str) -> None:
         """Something was handed over, or was to be."""
         self.child(self.deliveries, recipient, protocol, outcome).inc()
+
+    def arrived(self, protocol: str, seconds: float) -> None:
+        """So long after it was sent on its way; of a mailbox, when it was first fetched."""
+        self.child(self.arrivals, protocol).observe(max(0.0, seconds))
+
+    def expect(self, services: Iterable[str]) -> None:
+        """Documents of these may be sent: their alarming steps are counted from 0 on, as above."""
+        for service in services:
+            for step in ALARMING:
+                self.child(self.documents, service, step)
 
     def handed_over(self, protocol: str, seconds: float) -> None:
         """A recipient's system had it in hand for so long, whatever it made of it."""

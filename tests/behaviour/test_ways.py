@@ -128,9 +128,10 @@ async def test_what_is_suspended_waits_unsent(town: DeliveryTown, system: System
     """While the agreement is suspended nothing reaches the recipient; when that is lifted, everything goes."""
     await system.feels(Mood.AWAY)
     ids = await sent(town, "A", "B")
+    await looked(town)  # what was begun before has failed
     town.changed(terms(system, standing=Standing.SUSPENDED))
     await system.feels(Mood.TAKES)
-    await looked(town)
+    await (looked(town) if system.way.pulled else held_back(town, system.way.protocol))
     assert (system.taken, system.met) == ([], [])
     town.changed(terms(system))
     await comes_to(town, ids, system.end)
@@ -150,6 +151,16 @@ async def test_what_ended_is_undeliverable(town: DeliveryTown, system: System) -
     town.changed(terms(system))
     (new,) = await sent(town, "A")
     await comes_to(town, [new], system.end)
+
+
+async def held_back(town: DeliveryTown, protocol: str) -> None:
+    """Wait until the second decision has kept something from going."""
+    counted = f'gateway_delivery_attempts_total{{outcome="waits",protocol="{protocol}",recipient="interior"}}'
+
+    async def holds() -> bool:
+        return (await town.metrics()).get(counted, 0.0) > 0
+
+    await until(holds)
 
 
 async def looked(town: DeliveryTown, times: int = 3) -> None:

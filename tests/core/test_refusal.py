@@ -15,7 +15,7 @@ DESIGN = {
     404: "catalogue.unknown provider.not_found document.unknown attachment.unknown",
     405: "request.method",
     409: "idempotency.running idempotency.outcome_unknown document.may_have_arrived document.ended document.state "
-    "document.lease approval.decided",
+    "document.lease approval.decided subscription.not_possible",
     413: "request.too_large",
     415: "request.media_type attachment.media_type",
     416: "attachment.range",

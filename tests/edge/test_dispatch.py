@@ -17,7 +17,7 @@ from gateway.edge.documents.gatekeeping import STREAK
 from tests.fakes.correspondents import ALERT, ALERTS, DESK, FLOOD, LAMPANG, POLITE, SILA, Letters
 from tests.fakes.deliveries import DeliveryTown, delivering, push, recipient
 from tests.fakes.post_office import claims_of
-from tests.fakes.town import Office, Reaction, answers, until
+from tests.fakes.town import Office, Reaction, answers
 
 INTERIOR = "interior"
 
@@ -91,6 +91,13 @@ def gates(town: DeliveryTown) -> list[tuple[Any, ...]]:
     return town.rows("select recipient, way, failures, reason from gates")
 
 
+async def closed(town: DeliveryTown) -> None:
+    """Wait until a gate is."""
+    async with asyncio.timeout(15):
+        while not gates(town):
+            await town.metrics()  # a request, while others run
+
+
 async def test_what_is_submitted_is_handed_over_at_once(tmp_path: Path, office: Office) -> None:
     """No look at the database is needed for what this process took in."""
     async with writing(tmp_path, office) as town:
@@ -130,7 +137,7 @@ async def test_an_agency_that_is_down_is_asked_seldom(tmp_path: Path, office: Of
     await office.shut()
     async with writing(tmp_path, office) as town:
         waiting = [await sent(town, f"C{n % 5}") for n in range(200)]
-        await until(lambda: gates(town))
+        await closed(town)
         attempts = town.rows("select sum(attempts) from deliveries")[0][0]
         assert attempts <= 12  # four in flight when the first failed, and a probe or two
         await office.open()
@@ -145,11 +152,11 @@ async def test_an_agency_that_is_down_is_asked_seldom(tmp_path: Path, office: Of
 async def test_the_gate_stands_in_the_metrics(tmp_path: Path, office: Office) -> None:
     """As long as it is closed; attempts are counted by their outcome."""
     office.react = answers({}, 503, Retry_After="1")
-    shut = 'gateway_gates_closed{recipient="interior",way="webhook"}'
+    shut = 'gateway_gates_closed{recipient="interior",way="webhook",why="failing"}'
     counted = 'gateway_delivery_attempts_total{{outcome="{}",protocol="webhook",recipient="interior"}}'
     async with writing(tmp_path, office) as town:
         document = await sent(town)
-        await until(lambda: gates(town))
+        await closed(town)
         await town.gateway.dispatcher.look()
         metrics = await town.metrics()
         assert (metrics[shut], metrics[counted.format("unavailable")]) == (1.0, 1.0)
@@ -165,7 +172,7 @@ async def test_retry_after_is_obeyed(tmp_path: Path, office: Office) -> None:
     office.react = answers({}, 503, Retry_After="3000")
     async with writing(tmp_path, office) as town:
         document = await sent(town)
-        await until(lambda: gates(town))
+        await closed(town)
         ((wait,),) = town.rows("select not_before - (julianday('now') - 2440587.5) * 86400.0 from gates")
         assert 2900 < wait <= 3000
         recalled = await town.say("POST", f"/documents/{document}/recall", DESK, {})
@@ -177,7 +184,7 @@ async def test_a_system_that_is_gone_is_left_alone_until_its_folder_changes(tmp_
     office.react = answers({}, 410)
     async with writing(tmp_path, office) as town, recipient() as moved:
         first = await sent(town)
-        await until(lambda: gates(town))
+        await closed(town)
         second = await sent(town, "B")
         await town.gateway.dispatcher.look()
         assert gates(town)[0][3].startswith("stopped ")
@@ -201,7 +208,7 @@ async def test_five_failures_in_a_row_close_the_gate(tmp_path: Path, office: Off
         office.react = answers({}, 500)
         for n in range(STREAK):
             await sent(town, f"Q{n}")
-        await until(lambda: gates(town))
+        await closed(town)
         office.react = answers({})
         await comes_to(town, await sent(town, "last"), "arrived")
 
@@ -216,6 +223,23 @@ async def test_one_poisonous_document_backs_off_alone(tmp_path: Path, office: Of
             await comes_to(town, document, "arrived")
         assert [(await shown(town, each))["state"] for each in (poison, behind)] == ["submitted", "submitted"]
         assert behind not in ids(office)
+
+
+async def test_what_failed_is_not_overtaken(tmp_path: Path, office: Office) -> None:
+    """Three documents of one case are in one hand when the first fails: the others come after it."""
+    await office.shut()
+    failures = iter([answers({}, 500)])
+
+    async def react(request: web.BaseRequest) -> web.StreamResponse:
+        return await next(failures, answers({}))(request)
+
+    office.react = react
+    async with writing(tmp_path, office) as town:
+        case = [await sent(town) for _ in range(3)]
+        await closed(town)
+        await office.open()
+        await comes_to(town, case[-1], "arrived")
+    assert ids(office) == [case[0], *case]
 
 
 async def test_too_large_is_undeliverable(tmp_path: Path, office: Office) -> None:

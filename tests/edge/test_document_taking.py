@@ -208,7 +208,7 @@ async def test_persons_are_in_the_journal_by_pseudonym_alone(tmp_path: Path) -> 
         await town.send(exchange_case="C-1", exchange_user="dara")
         (entry,) = [each for each in town.entries() if each.facts["step"] == "submitted"]
         await town.gateway.mailroom.bounds.count()
-        await town.gateway.mailroom.bounds.age()
+        await town.gateway.mailroom.gauges.look()
         metrics = (await town.ask("GET", f"{town.at.operations}/metrics")).raw.decode()
     assert (entry.particulars["case"], entry.particulars["user"], len(entry.particulars["subjects"])) == (
         "C-1",

@@ -11,7 +11,6 @@ from gateway.core.refusal import Refusal
 from gateway.edge.documents.bounds import Bounds
 from gateway.edge.documents.waiting import Waiters
 from gateway.edge.store import Rows, StoreFailed
-from gateway.edge.telemetry import Meters
 from tests.fakes.correspondents import way
 from tests.fakes.town import until
 
@@ -114,7 +113,7 @@ async def test_nobody_waits_and_nothing_is_looked_at() -> None:
 async def test_what_this_process_adds_counts_before_the_next_count() -> None:
     """A bound holds within the second, and the next count knows better."""
     looked = Looked()
-    bounds, sila = Bounds(looked, Meters()), way("sila", max_waiting=2)
+    bounds, sila = Bounds(looked), way("sila", max_waiting=2)
     bounds.add([(AgencyId("sila"), "mailbox")] * 2)
     with pytest.raises(Refusal) as caught:
         bounds.hold([way("interior"), sila])
@@ -129,7 +128,7 @@ async def test_a_count_that_fails_forgets_nothing() -> None:
     """What was added meanwhile still counts."""
     looked = Looked()
     looked.failing = True
-    bounds = Bounds(looked, Meters())
+    bounds = Bounds(looked)
     bounds.add([(AgencyId("sila"), "mailbox")])
     with pytest.raises(StoreFailed):
         await bounds.count()

@@ -14,7 +14,7 @@ from gateway.core.jwk import thumbprint
 from gateway.edge import keys
 from tests.fakes import idp
 
-INSTANCE = "DISTRICT"
+INSTANCE = "DEMO"
 ISSUER = "http://127.0.0.1:8080"
 PERSONS = "https://idp.capital.example"
 """Asserts who the capital's clerks are."""
@@ -100,7 +100,8 @@ class District:
         more = {"units": ["registry"], "systems": {"register": {"keys": self._key(CLERK)}}, "deliveries": [mailbox]}
         self._agency(HALL, {**more, **self._issuer(REGISTRARS, HALL)})
         for each in some:
-            self._agency(each.name, {"deliveries": [_way(each)]})
+            register = {"register": {"keys": self._key(f"{each.name}.register")}}
+            self._agency(each.name, {"systems": register, "deliveries": [_way(each)]})
         self._agreement([HALL, *(each.name for each in some)])
 
     def _key(self, name: str) -> str:

@@ -26,6 +26,12 @@ class Relay:
         """Nobody gets through any more."""
         self.port = 0
         self._given_up = asyncio.Event()
+        self._through: set[asyncio.StreamWriter] = set()
+
+    def abort(self) -> None:
+        """Cut every wire there is just now."""
+        for each in tuple(self._through):
+            each.transport.abort()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Relay"]:
@@ -41,6 +47,7 @@ class Relay:
             return
         server_in, server_out = await asyncio.open_unix_connection(str(self._socket))
         back = asyncio.create_task(_copy(server_in, client_out))
+        self._through.add(client_out)
         try:
             while data := await client_in.read(65536):
                 if data.endswith(ROLLBACK):
@@ -49,6 +56,7 @@ class Relay:
                     cut, self.cut = self.cut, None
                     self.cuts += 1
                     back.cancel()
+                    await asyncio.wait({back})  # two cannot read at once
                     if cut == "after":
                         server_out.write(data)
                         await server_in.read(1)
@@ -61,6 +69,7 @@ class Relay:
                     return
                 server_out.write(data)
         finally:
+            self._through.discard(client_out)
             back.cancel()
             for each in (client_out, server_out):
                 each.close()

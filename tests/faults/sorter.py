@@ -11,7 +11,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -68,18 +68,25 @@ async def pause(seconds: float) -> None:
             await asyncio.Event().wait()
 
 
+@contextlib.asynccontextmanager
+async def undaunted(stage: Stage) -> AsyncIterator[None]:
+    """Whoever is refused by the database comes back a little later."""
+    try:
+        yield
+    except (Refusal, StoreFailed) as error:
+        stage.note("refused", type(error.__cause__ or error).__name__)
+        await pause(0.05)
+
+
 async def submitter(office: Office, stage: Stage, name: str, count: int, keys: int) -> None:
     """So many references, a tenth of which another one sends too."""
     for start in range(0, count, EACH):
         numbers = range(start, start + EACH)
         some = [_submission(office, stage, name, f"both-{n}" if n % 10 == 0 else f"{name}-{n}", keys) for n in numbers]
-        while True:
-            try:
+        outcomes: Sequence[object] = ()
+        while not outcomes:  # whoever is not answered asks again
+            async with undaunted(stage):
                 outcomes = await office.run(submit(some, office.scribe), lanes(some, office.scribe))
-            except Refusal:  # whoever is not answered asks again
-                await pause(0.01)
-                continue
-            break
         for each, outcome in zip(some, outcomes, strict=True):
             if isinstance(outcome, Taken):
                 stage.note("taken", each.paper.reference, outcome.id, outcome.new)
@@ -98,7 +105,9 @@ def _submission(office: Office, stage: Stage, name: str, reference: str, keys: i
         head=b"head",
         body=office.keys.seal(b'"b"', body_context(document)),
         catalogue=office.catalogue.digest,
-        seconds=chosen.choice((DAY,) * 9 + (0.5,)),
+        seconds=chosen.choice(
+            (DAY, DAY, chosen.uniform(0.3, 15))
+        ),  # so that some end while they are in somebody's hands
         to=(Addressee(recipient, key, BOX if pulled else PUSH, "", pulled),),
         hold=None,
         attachments=(),
@@ -109,7 +118,7 @@ def _submission(office: Office, stage: Stage, name: str, reference: str, keys: i
 async def dispatcher(office: Office, stage: Stage) -> None:
     """Until it is killed."""
     while True:
-        with contextlib.suppress(Refusal, StoreFailed):
+        async with undaunted(stage):
             found = await waiting(office.reader)
             for due in found.due:
                 if due.way == PUSH:
@@ -151,7 +160,7 @@ def _tour(office: Office, stage: Stage, lane: Lane, begun: float) -> Callable[[]
 async def poller(office: Office, stage: Stage) -> None:
     """One that forgets now and then what it has leased."""
     while True:
-        with contextlib.suppress(Refusal, StoreFailed):
+        async with undaunted(stage):
             claim = f"{stage.chance.getrandbits(64):x}"
             got = await office.lease(LAMPANG, most=EACH, seconds=LEASE, claim=claim)
             for name in got:
@@ -169,7 +178,7 @@ async def poller(office: Office, stage: Stage) -> None:
 async def disturber(office: Office, stage: Stage) -> None:
     """Recalls, expiries and purges, all the time."""
     while True:
-        with contextlib.suppress(Refusal, StoreFailed):
+        async with undaunted(stage):
             rows = await office.rows("select document from deliveries where open order by random() limit 3")
             for (name,) in rows:
                 if isinstance(await office.recall(name), Changed):

@@ -83,7 +83,8 @@ async def counted(office: Office, folder: Path, begun: float) -> Found:
         faults=await office.faults(),
         told=f"{len(names)} documents in {time.monotonic() - begun:.1f} s, {len(handed)} hand-overs, "
         f"{len(handed) - len(first)} of them repeats, {len(by['failed'])} attempts at the one that was down, "
-        f"{len(by['killed'])} kills, {len(by['paused'])} pauses; {dict(counts)}",
+        f"{len(by['killed'])} kills, {len(by['paused'])} pauses, "
+        f"refused: {dict(Counter(words[0] for words in by['refused']))}; {dict(counts)}",
     )
 
 

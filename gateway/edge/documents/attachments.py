@@ -133,6 +133,7 @@ class Attachments:
             # What becomes of a batch that fails is not known at once: its file stays for the same round.
             noted = trail.draft(Step.UPLOADED, status=201, more=_facts(file))
             trail.stamp = await self._post.run(files.keep(agency, files.Kept(file, name_of(file.id)), noted))
+        self._meters.attachment_bytes.labels("upload").inc(file.size)
         return Released(201, orjson.dumps(file.shown), headers={"Location": f"{UPLOAD}/{file.id}"})
 
     def _hold_room(self, rows: Rows) -> None:
@@ -165,7 +166,7 @@ class Attachments:
             return replace(await self._front.refused(trail, refusal), headers=headers)
         giving = _Giving(vault, kept, part)
         self.downloads.take(agency)
-        giving.at_end = partial(self.downloads.give_back, agency)
+        giving.at_end = partial(self._given, agency, giving)
         try:
             await giving.begin()
             noted = trail.draft(Step.DOWNLOADED, status=giving.status, more=_facts(kept.file, part))
@@ -174,6 +175,10 @@ class Attachments:
             giving.at_end()
             raise
         return Released(giving.status, b"", headers=_described(kept.file, part), stream=giving.give)
+
+    def _given(self, agency: AgencyId, giving: "_Giving") -> None:
+        self._meters.attachment_bytes.labels("download").inc(giving.taken)
+        self.downloads.give_back(agency)
 
     def _counted(self, direction: str, trail: Trail, released: Released) -> None:
         outcome = released.refusal.code if released.refusal else "done"
@@ -213,6 +218,8 @@ class _Giving:
         self._part = part or Range(0, kept.file.size)
         self._first = memoryview(b"")
         self.status = 206 if part else 200
+        self.taken = 0
+        """Bytes that the caller took."""
         self.at_end: Callable[[], None] = _nothing
 
     async def begin(self) -> None:
@@ -233,6 +240,7 @@ class _Giving:
                 async with asyncio.timeout(PROGRESS_SECONDS * math.ceil(len(block) / PROGRESS_BYTES)):
                     await answer.write(block)
                 at += len(block)
+                self.taken += len(block)
                 if at >= self._part.end:
                     break
                 block = await self._block(at)

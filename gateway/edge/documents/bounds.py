@@ -1,7 +1,6 @@
 """How much waits for each recipient: over its bound, more is refused to senders, and nobody else notices."""
 
 import asyncio
-import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -11,7 +10,6 @@ import structlog
 from gateway.core.model import AgencyId, Way
 from gateway.core.refusal import Refusal
 from gateway.edge.store import Reads, StoreFailed
-from gateway.edge.telemetry import Meters
 
 LOOK_SECONDS = 1.0
 """Between two counts, at least."""
@@ -20,11 +18,7 @@ SHARE = 20
 RETRY_SECONDS = 30.0
 """What a sender is told to wait for a recipient that is full."""
 
-AGES = 15
-"""Counts after which the oldest is looked for, which costs more."""
-
 COUNT = "select recipient, way, sum(opened) from lanes where opened > 0 group by recipient, way"
-OLDEST = "select recipient, {now} - min(since) from deliveries where open group by recipient"
 
 log = structlog.get_logger()
 
@@ -35,9 +29,8 @@ Where = tuple[str, str]
 class Bounds:
     """What waits, as it was counted last, and what this process added since."""
 
-    def __init__(self, reader: Reads, meters: Meters) -> None:
+    def __init__(self, reader: Reads) -> None:
         self._reader = reader
-        self._meters = meters
         self._counted: Mapping[Where, int] = {}
         self._added: dict[Where, int] = {}
         self.late = False
@@ -75,25 +68,13 @@ class Bounds:
             self._added = {where: before.get(where, 0) + self._added.get(where, 0) for where in {*before, *self._added}}
             raise
         self._counted = {(recipient, way): int(opened) for recipient, way, opened in rows}
-        self._meters.documents_waiting.clear()
-        for where, opened in self._counted.items():
-            self._meters.documents_waiting.labels(*where).set(opened)
-
-    async def age(self) -> None:
-        """Look for the oldest of each recipient. Raises StoreFailed."""
-        rows = await self._reader.read(OLDEST)
-        self._meters.documents_oldest.clear()
-        for recipient, seconds in rows:
-            self._meters.documents_oldest.labels(recipient).set(max(0.0, seconds))
 
     async def go_on(self, sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep) -> None:
         """Count again and again, until cancelled."""
-        for turn in itertools.count():
+        while True:
             begun = time.monotonic()
             try:
                 await self.count()
-                if turn % AGES == 0:
-                    await self.age()
                 self.late = False
             except StoreFailed:
                 if not self.late:

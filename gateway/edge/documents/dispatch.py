@@ -5,7 +5,8 @@ of recipients that did not answer are found by a look at the database every seco
 """
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -16,6 +17,7 @@ from gateway.core.refusal import Refusal
 from gateway.edge.documents import gates, lanes
 from gateway.edge.documents.gatekeeping import STOPPED
 from gateway.edge.documents.gates import Gate
+from gateway.edge.documents.gauges import shown
 from gateway.edge.documents.road import Desk, Road
 from gateway.edge.documents.takers import Key, mark
 from gateway.edge.documents.tour import served
@@ -27,6 +29,9 @@ LOOK_SECONDS = 1.0
 """Between two looks at what waits."""
 SETTLING_SECONDS = 2.0
 """What the database gets at a stop to take down what was handed over last."""
+
+LATE_SECONDS = 5.0
+"""From where on it is shown that something could have gone."""
 
 log = structlog.get_logger()
 
@@ -42,7 +47,6 @@ class Dispatcher:
         self._roads: dict[Key, tuple[Road, asyncio.Task[None]]] = {}
         self._quiet: frozenset[Key] = frozenset()
         """Ways whose gate is closed: what comes for them wakes nobody."""
-        self._shown: frozenset[Key] = frozenset()
         self._closing = False
 
     def wake(self, recipient: AgencyId, way: str) -> None:
@@ -72,12 +76,14 @@ class Dispatcher:
         closed = await gates.closed(self._reader)
         reopened = await self._reopened(closed, catalogue)
         self._quiet = frozenset((each.recipient, each.way) for each in closed if each.seconds > 0) - reopened
-        self._show(frozenset((each.recipient, each.way) for each in closed) - reopened)
         waiting = await lanes.waiting(self._reader)
+        late = {}
         for due in waiting.due:
             key = (due.recipient, due.way)
             if served(catalogue, key)[0]:
                 self._start(key)
+                late[key] = due.late
+        self._show([gate for gate in closed if (gate.recipient, gate.way) not in reopened], late)
 
     async def close(self, seconds: float) -> None:
         """Claim nothing more, give what is with recipients that time, and settle."""
@@ -132,9 +138,9 @@ class Dispatcher:
                     found.add(key)
         return frozenset(found)
 
-    def _show(self, closed: frozenset[Key]) -> None:
-        for key in self._shown - closed:
-            self._desk.hand.meters.gates.remove(*key)
-        for key in closed:
-            self._desk.hand.meters.gates.labels(*key).set(1)
-        self._shown = closed
+    def _show(self, closed: Iterable[Gate], late: Mapping[Key, float]) -> None:
+        meters = self._desk.hand.meters
+        why = {gate: STOPPED if gate.reason.startswith(f"{STOPPED} ") else "failing" for gate in closed}
+        shown(meters.gates, {(gate.recipient, gate.way, said): 1.0 for gate, said in why.items()}, max)
+        shown(meters.documents_due, {key: seconds for key, seconds in late.items() if seconds >= LATE_SECONDS}, max)
+        meters.dispatch_looked.set(time.time())

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import time
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from gateway.edge.documents import mailbox
 from gateway.edge.documents.leasing import LEASE_SECONDS, Leased, Leases, Wanted
 from gateway.edge.documents.outcomes import read_renewal
 from gateway.edge.documents.reception import Reception, hold_standing, refusal_of
-from gateway.edge.documents.records import Addressee
+from gateway.edge.documents.records import RECEIPT, Addressee
 from gateway.edge.documents.waiting import Waiters
 from gateway.edge.evidence import Trail
 from gateway.edge.front import Released
@@ -73,6 +74,7 @@ class Inbox:
             leased = await self._awaited(request, trail, agency, asked)
         if leased.given:
             await self._write_down(trail, leased)
+            self._count(leased)
         claim = leased.claim if leased.given else None
         told = {"lease": claim, "seconds": LEASE_SECONDS, "documents": [each.shown for each in leased.given]}
         return Released(200, orjson.dumps(told), headers={"Cache-Control": "no-store"})
@@ -119,6 +121,13 @@ class Inbox:
             with contextlib.suppress(Refusal):
                 await self._leases.give_back(leased.lanes)
             raise
+
+    def _count(self, leased: Leased) -> None:
+        """How long what is fetched for the first time lay there."""
+        now = time.time()
+        for out in (out for lane in leased.lanes for out in lane.out):
+            if out.kind != RECEIPT and not out.touched:
+                self._at.meters.arrived("mailbox", now - out.since)
 
     async def _renew(self, request: web.Request, trail: Trail) -> Released:
         """The lease, for as long again from now on."""

@@ -5,7 +5,7 @@ newer claim of the same process; whoever lost a claim changes nothing. A claimed
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.core.delivery import Happening, Moved, Position, State, next_step
@@ -112,7 +112,7 @@ def _oldest(per_lane: int) -> str:
         f"with recursive v(r, o) as ({{rows text text}}), c(r, o, seq, place) as (select r, o, ({first}), 1 from v "  # noqa: S608
         f"union all select c.r, c.o, ({following}), c.place + 1 from c where c.seq > 0 and c.place < {per_lane:d}) "
         f"select {PAPER}, d.seq, d.recipient, d.okey, d.kind, d.state, d.unit, d.subscriber, d.touched, "
-        "d.attempts + 1, d.requeued, p.submitted, p.catalogue, p.head, "
+        "d.attempts + 1, d.requeued, p.submitted, d.since, p.catalogue, p.head, "
         f"case when d.step is null then p.body end, {receipt} "
         "from c join deliveries d on d.seq = c.seq join documents p on p.id = d.document order by d.seq"
     )
@@ -120,7 +120,7 @@ def _oldest(per_lane: int) -> str:
 
 def _out(row: Sequence[Any]) -> Out:
     seq, recipient, okey, kind, state, unit, subscriber, touched, attempts, requeued = row[7:17]
-    submitted, catalogue, head, body, receipt = row[17:]
+    submitted, since, catalogue, head, body, receipt = row[17:]
     return Out(
         seq=seq,
         paper=paper_of(row[:7]),
@@ -134,6 +134,7 @@ def _out(row: Sequence[Any]) -> Out:
         attempts=attempts,
         requeued=requeued,
         submitted=submitted,
+        since=since,
         catalogue=catalogue,
         head=bytes(head),
         body=None if body is None else bytes(body),
@@ -260,6 +261,8 @@ class Due:
     way: str
     failures: int
     """In a row; over 0: only a probe goes."""
+    late: float = field(default=0.0, compare=False)
+    """Seconds for which it could have gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +311,7 @@ def _waiting(rows: Rows) -> Waiting:
             continue
         seconds = max(opens, first) if failures else first
         if seconds <= 0:
-            due.append(Due(AgencyId(recipient), way, int(failures)))
+            due.append(Due(AgencyId(recipient), way, int(failures), -float(seconds)))
         else:
             later.append(float(seconds))
     return Waiting(tuple(due), min(later, default=None))

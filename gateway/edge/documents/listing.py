@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.core import document
 from gateway.core.delivery import State
 from gateway.core.exchange import SERVICE
+from gateway.core.identity import single
 from gateway.core.model import Agency, AgencyId
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import view
@@ -26,7 +27,7 @@ USUAL = 50
 MAX_LISTED = 100
 """Documents on one page."""
 
-_QUERY = frozenset(("role", "state", "service", "case", "since", "max", "after"))
+_QUERY = frozenset(("role", "state", "service", "since", "max", "after"))
 _SAID = "p.id, p.kind, p.state, p.sender, p.on_behalf, p.service, p.reference, p.submitted, p.recipient"
 _AT = "select 1 from deliveries d where d.document = p.id and d.kind <> 'receipt'"
 _REACHED = ", ".join(f"'{state.value}'" for state in REACHED)
@@ -138,7 +139,9 @@ class Listing:
 
     async def _listed(self, request: web.Request, trail: Trail) -> Released:
         caller = await self._asking.caller(request, trail, _QUERY)
-        own, wanted = home(trail, caller), self._wanted(request.query)
+        # a case may be somebody's: it stands in no address
+        case = single(request.headers.getall("Exchange-Case", ()), "Exchange-Case")
+        own, wanted = home(trail, caller), self._wanted(request.query, case)
         select, values = sent(own, caller.system, wanted) if wanted.sent else received(own, wanted)
         rows = await self._asking.rows(select, *values)
         page = rows[: wanted.most]
@@ -162,9 +165,9 @@ class Listing:
                 found.setdefault(identifier, []).append((recipient, state))
         return found
 
-    def _wanted(self, query: Mapping[str, str]) -> Wanted:
+    def _wanted(self, query: Mapping[str, str], case: str | None) -> Wanted:
         """Raises Refusal request.malformed, naming the parameter and never its value."""
-        role, state, service, case = (query.get(name) for name in ("role", "state", "service", "case"))
+        role, state, service = (query.get(name) for name in ("role", "state", "service"))
         most, after = query.get("max", str(USUAL)), query.get("after")
         if role not in (None, "sent", "received"):
             raise _wrong("role", "sent or received")

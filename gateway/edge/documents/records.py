@@ -159,6 +159,8 @@ class Out:
     requeued: int
     submitted: float
     """Seconds since 1970 on the database's clock."""
+    since: float
+    """The same, when it was last sent on its way: submitted, approved or requeued."""
     catalogue: str
     head: bytes
     """Sealed."""

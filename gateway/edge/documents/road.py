@@ -2,16 +2,18 @@
 
 import asyncio
 import itertools
+import time
 from collections import deque
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 
 import structlog
 
+from gateway.core.delivery import State
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import lanes
 from gateway.edge.documents.gatekeeping import judged, receipts, tell
-from gateway.edge.documents.records import LaneKey
+from gateway.edge.documents.records import RECEIPT, LaneKey
 from gateway.edge.documents.scribe import Scribe
 from gateway.edge.documents.takers import Key
 from gateway.edge.documents.tour import USABLE, Hand, Tour, lease, served
@@ -168,6 +170,14 @@ class Road:
             self._settling = None
             self._stir.set()
 
+    def _arrived(self, tours: Iterable[Tour]) -> None:
+        """Count how long it took what these tours brought there."""
+        now = time.time()
+        for tour in tours:
+            for each in tour.results:
+                if tour.way and each.out.kind != RECEIPT and each.to in (State.ARRIVED, State.REGISTERED):
+                    self._desk.hand.meters.arrived(tour.way.protocol, now - each.out.since)
+
     async def _settled(self, tours: list[Tour]) -> bool:
         desk = self._desk
         settlements = [tour.settlement() for tour in tours]
@@ -191,6 +201,7 @@ class Road:
             return True
         if kept.count(False):
             log.warning("claim_lost", recipient=self.key[0], way=self.key[1], lanes=kept.count(False))
+        self._arrived([tour for tour, held in zip(tours, kept, strict=True) if held])
         tell(self.key, verdict, failures)
         for key in receipts(tours, desk.hand):
             self._wake(key)

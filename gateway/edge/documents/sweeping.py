@@ -191,8 +191,9 @@ async def self_check(reader: Reads) -> tuple[str, ...]:
 
 CHECKS = {
     "the lane does not count what is open in it": (
-        "select l.recipient, l.okey from lanes l where l.opened <> (select count(*) from deliveries d "
-        "where d.recipient = l.recipient and d.okey = l.okey and d.open)"
+        "select l.recipient, l.okey from lanes l left join (select recipient, okey, count(*) as n from deliveries "
+        "where open group by recipient, okey) d on d.recipient = l.recipient and d.okey = l.okey "
+        "where l.opened <> coalesce(d.n, 0)"
     ),
     "something is open in a lane that is not there": (
         "select d.recipient, d.okey from deliveries d where d.open and not exists "

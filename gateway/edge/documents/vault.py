@@ -150,14 +150,22 @@ class Vault:
 
         Two instances in one place would each remove what only the other one knows. Raises Refusal.
         """
-        said = None
         async with _wrapped():
-            with contextlib.suppress(FileNotFoundError):
-                got = await obstore.get_async(self._store, OWNER)
-                said = bytes(await got.bytes_async()).decode(errors="replace")
+            said = await self._owner()
             if said is None:
                 await obstore.put_async(self._store, OWNER, instance.encode(), use_multipart=False)
         return said in (None, instance)
+
+    async def bears(self, instance: str) -> bool:
+        """Whether somebody has said so: not where a volume is gone and its empty folder is there. Raises Refusal."""
+        async with _wrapped():
+            return await self._owner() == instance
+
+    async def _owner(self) -> str | None:
+        with contextlib.suppress(FileNotFoundError):
+            got = await obstore.get_async(self._store, OWNER)
+            return bytes(await got.bytes_async()).decode(errors="replace")
+        return None
 
 
 @contextlib.asynccontextmanager

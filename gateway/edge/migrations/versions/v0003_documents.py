@@ -17,6 +17,8 @@ _KEPT = sa.text("body is not null")
 _WAITING = sa.text("opened > 0")
 _OPEN = sa.text("open")
 _OVERDUE = sa.text("overdue is not null")
+_LOST = sa.text("state = 'undeliverable'")
+_WRONG = sa.text("not open and state = 'submitted'")
 
 _METADATA = sa.MetaData()
 
@@ -104,6 +106,9 @@ sa.Table(
     sa.Index("deliveries_open", "recipient", "okey", "seq", sqlite_where=_OPEN, postgresql_where=_OPEN),
     sa.Index("deliveries_expiry", "expires", sqlite_where=_OPEN, postgresql_where=_OPEN),
     sa.Index("deliveries_overdue", "overdue", sqlite_where=_OVERDUE, postgresql_where=_OVERDUE),
+    sa.Index("deliveries_oldest", "recipient", "since", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sa.Index("deliveries_lost", "recipient", "changed", sqlite_where=_LOST, postgresql_where=_LOST),
+    sa.Index("deliveries_wrong", "recipient", sqlite_where=_WRONG, postgresql_where=_WRONG),
     sa.Index("deliveries_document", "document", "recipient"),
     sa.Index("deliveries_recipient", "recipient", "seq"),
     sqlite_autoincrement=True,
