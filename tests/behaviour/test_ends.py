@@ -102,6 +102,16 @@ async def test_what_is_held_is_recalled_before_anybody_decides(office: Office) -
     assert isinstance(answer, Changed)
     assert await office.rows("select state from documents") == [("recalled",)]
     assert await office.steps("a") == ["held", "recalled"]
+    again = await office.recall("a")
+    assert (again, await office.steps("a")) == (ends.Unchanged(State.RECALLED, answer.receipt), ["held", "recalled"])
+
+
+async def test_what_ended_before_it_went_out_is_recalled_no_more(office: Office) -> None:
+    """It expired, say, while it waited for its second person: the sender is told that it has ended."""
+    await office.hold("a")
+    order = ends.Order("dara", "too late")
+    assert isinstance(await office.run(ends.expire_now("a", HEALTH, order, office.scribe)), Changed)
+    assert await office.recall("a") == await office.recall("a", HEALTH) == ends.Refused("document.ended")
 
 
 async def test_what_is_not_there_is_unknown(office: Office) -> None:

@@ -12,6 +12,8 @@ from tests.fakes.mail import Office, way, working
 from tests.fakes.valve import Valve
 from tests.races.stage import HELD, beside, waited_for
 
+PATIENCE = 10.0
+"""Seconds after which what should have come does not."""
 WAYS = (way("health"), way("interior"), way("finance"))
 
 
@@ -33,7 +35,8 @@ class Two:
             self.valve.last = HELD
             task = asyncio.create_task(_awaited(work))
             try:
-                await waited_for(self.url, "%pg_advisory%")
+                async with asyncio.timeout(PATIENCE):
+                    await waited_for(self.url, "%pg_advisory%")
                 self.valve.last = ()
                 yield task
             finally:
@@ -44,7 +47,9 @@ class Two:
         """``there`` begins the second while the first stands before its commit; it has to wait. Gives both results."""
         async with self.stopped(first) as begun:
             waiting = asyncio.create_task(_awaited(second))
-            await waited_for(self.url, "%lanes%")
+            watch = asyncio.create_task(waited_for(self.url, "%lanes%"))
+            await asyncio.wait({waiting, watch}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            assert watch.done(), "the second did not wait for the first"
         return [await begun, await waiting]
 
 

@@ -105,9 +105,26 @@ def recall(document: str, recipient: AgencyId | None, by: str, scribe: Scribe) -
         refused = [step for _, step in steps if isinstance(step, Refused)]
         if refused:
             return next((each for each in refused if each.code == "document.may_have_arrived"), refused[0])
-        return (yield from stands(found[0])) if found else UNKNOWN
+        return (yield from stands(found[0]) if found else _never_out(document, recipient))
 
     return plan
+
+
+def _never_out(document: str, recipient: AgencyId | None) -> Plan[Answer]:
+    """A recall of what has no deliveries: it was held and has ended, or it is an event for nobody."""
+    rows = yield (
+        (
+            "select p.state, s.receipt from documents p left join steps s on s.document = p.id and s.step = p.state "
+            "where p.id = $1 order by s.seq desc limit 1"
+        ),
+        (document,),
+    )
+    state = State(rows[0][0]) if rows else None
+    if state is None or (state is State.SUBMITTED and recipient is not None):
+        return UNKNOWN
+    if state is State.RECALLED:
+        return Unchanged(state, bytes(rows[0][1]))
+    return Refused("document.ended")
 
 
 def outcome(document: str, recipient: AgencyId, said: Outcome, scribe: Scribe) -> Work[Answer]:

@@ -45,7 +45,7 @@ select recipient,
 """
 UNDELIVERABLE = (
     "select recipient, count(*) from deliveries "
-    f"where state = 'undeliverable' and changed > {{now}} - {UNDELIVERABLE_SECONDS:.0f} group by recipient"
+    "where state = 'undeliverable' and changed > {now} - $1 group by recipient"
 )
 APPROVALS = (
     "select approver, count(*), {now} - min(submitted) from documents where state = 'held' and approver is not null "
@@ -81,7 +81,7 @@ class Gauges:
         """Show what waits. Raises StoreFailed or StoreRefused, and then what was shown stays."""
         meters = self._meters
         oldest = await self._reader.read(OLDEST)
-        undeliverable = await self._reader.read(UNDELIVERABLE)
+        undeliverable = await self._reader.read(UNDELIVERABLE, (UNDELIVERABLE_SECONDS,))
         held = await self._reader.read(APPROVALS)
         shown(meters.documents_waiting, self._bounds.waiting, sum)
         shown(meters.documents_bound, self._ratios(), max)

@@ -170,14 +170,6 @@ class Road:
             self._settling = None
             self._stir.set()
 
-    def _arrived(self, tours: Iterable[Tour]) -> None:
-        """Count how long it took what these tours brought there."""
-        now = time.time()
-        for tour in tours:
-            for each in tour.results:
-                if tour.way and each.out.kind != RECEIPT and each.to in (State.ARRIVED, State.REGISTERED):
-                    self._desk.hand.meters.arrived(tour.way.protocol, now - each.out.since)
-
     async def _settled(self, tours: list[Tour]) -> bool:
         desk = self._desk
         settlements = [tour.settlement() for tour in tours]
@@ -201,11 +193,20 @@ class Road:
             return True
         if kept.count(False):
             log.warning("claim_lost", recipient=self.key[0], way=self.key[1], lanes=kept.count(False))
-        self._arrived([tour for tour, held in zip(tours, kept, strict=True) if held])
+        _count([tour for tour, held in zip(tours, kept, strict=True) if held])
         tell(self.key, verdict, failures)
         for key in receipts(tours, desk.hand):
             self._wake(key)
         return True
+
+
+def _count(tours: Iterable[Tour]) -> None:
+    """How long it took what these tours brought there."""
+    now = time.time()
+    for tour in tours:
+        for each in tour.results:
+            if tour.way and each.out.kind != RECEIPT and each.to in (State.ARRIVED, State.REGISTERED):
+                tour.hand.meters.arrived(tour.way.protocol, now - each.out.since)
 
 
 def _placed(error: BaseException) -> dict[str, str]:
