@@ -34,6 +34,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks.exchange
+	$(BIN)/python -m tests.benchmarks.documents
 
 # Only for maintainers: writes the lock files anew (needs `pip install uv`).
 lock:
