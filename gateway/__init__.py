@@ -18,7 +18,8 @@ Read it in this order:
 ``core`` decides (no IO, no clock, no async), ``catalogue`` reads what people declared, ``protocols`` speak
 to agencies' systems, ``edge`` does, ``app`` composes. Imports run one way:
 ``core <- catalogue <- protocols <- edge <- footing <- mailroom <- app <- workers <- commands``;
-``tests/architecture`` holds it. ``adapter`` and ``client`` are the public modules; ``client`` imports nothing else of the gateway.
+``tests/architecture`` holds it. ``adapter`` and ``client`` are the public modules; ``client`` imports nothing else of
+the gateway.
 """
 
 __version__ = "0.1.0"

@@ -188,6 +188,78 @@ CALLERS = Row(
         ),
     ),
 )
+DOCUMENTS = Row(
+    "Documents and events",
+    (
+        Panel(
+            "What happens to them",
+            {"{{step}}": rate("gateway_documents_total", "step", OWN)},
+            unit="ops",
+            says="Each step once, in the process that wrote it down.",
+        ),
+        Panel(
+            "Under way, p95",
+            {"{{protocol}}": quantile(0.95, "gateway_documents_arrival_seconds", "protocol", OWN)},
+            unit="s",
+            says="Until the recipient's system had taken it; of a mailbox, until it was fetched.",
+        ),
+        Panel(
+            "Attempts to hand over",
+            {"{{protocol}} {{outcome}}": rate("gateway_delivery_attempts_total", "protocol, outcome", OWN)},
+            unit="ops",
+        ),
+        Panel(
+            "Waiting",
+            {"{{recipient}} {{way}}": f"topk(10, max by (recipient, way) (gateway_documents_waiting{{{OWN}}}))"},
+            says=QUIET,
+        ),
+        Panel(
+            "The oldest that waits",
+            {"{{recipient}}": f"topk(10, max by (recipient) (gateway_documents_oldest_seconds{{{OWN}}}))"},
+            unit="s",
+            says=QUIET,
+        ),
+        Panel(
+            "Of what may wait",
+            {"{{recipient}} {{way}}": f"topk(10, max by (recipient, way) (gateway_documents_bound_ratio{{{OWN}}}))"},
+            unit="percentunit",
+            says=f"At 100 % senders get 503 for this recipient. {QUIET}",
+        ),
+        Panel(
+            "Left alone",
+            {"{{recipient}} {{way}} {{why}}": f"max by (recipient, way, why) (gateway_gates_closed{{{OWN}}})"},
+            says=f"Systems that do not answer, but for a probe now and then. {QUIET}",
+        ),
+        Panel(
+            "Not delivered, disputed, late",
+            {
+                "undeliverable {{recipient}}": f"max by (recipient) (gateway_documents_undeliverable{{{OWN}}})",
+                "{{step}} {{service}}, 1 h": "sum by (step, service) (increase(gateway_documents_total"
+                f'{{{OWN}, step=~"disputed|expired|overdue"}}[1h])) > 0',
+                "faults of the self-check": f"max(gateway_documents_faults{{{OWN}}}) > 0",
+            },
+            says=QUIET,
+        ),
+        Panel(
+            "Waiting for a second person",
+            {"{{agency}}": f"max by (agency) (gateway_approvals_waiting{{{OWN}}})"},
+            says=QUIET,
+        ),
+        Panel(
+            "What recipients say",
+            {"{{outcome}}": rate("gateway_inbox_outcomes_total", "outcome", OWN)},
+            unit="ops",
+            says=QUIET,
+        ),
+        Panel("Files", {"{{direction}}": rate("gateway_attachment_bytes_total", "direction", OWN)}, unit="Bps"),
+        Panel(
+            "Looked for what is due",
+            {"{{instance}}": f"time() - gateway_dispatch_look_timestamp_seconds{{{OWN}}}"},
+            unit="s",
+            says="Seconds since the last look of each process, which should be one a second.",
+        ),
+    ),
+)
 JOURNAL = Row(
     "Journal",
     (
@@ -273,7 +345,7 @@ CATALOGUE = Row(
     ),
     6,
 )
-ROWS = (NOW, FLOW, SPLIT, AGENCIES, CALLERS, JOURNAL, PROGRAM, CATALOGUE)
+ROWS = (NOW, FLOW, SPLIT, AGENCIES, CALLERS, DOCUMENTS, JOURNAL, PROGRAM, CATALOGUE)
 
 
 def text() -> str:

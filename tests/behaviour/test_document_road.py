@@ -35,14 +35,14 @@ async def test_what_was_sent_is_read_and_listed(tmp_path: Path, url: str | None)
         third = (await town.send(to="/documents", exchange_to="sila,interior")).body["document"]
         shown = (await town.say("GET", f"/documents/{third}")).body
         lists = {
-            (system, query): ids(await town.say("GET", f"/documents?{query}", system))
-            for system, query in (
-                (DESK, "role=sent"),
-                (DESK, f"role=sent&after={third}&max=1&state=arrived&service=letters.official_letter.v1"),
-                (SILA, "role=sent&since=2020-01-01T00:00:00Z"),
-                (SILA, "role=received"),
-                (REGISTER, "role=received&case=C-1"),
-                (REGISTER, f"role=received&after={third}&state=arrived"),
+            (system, query): ids(await town.say("GET", f"/documents?{query}", system, exchange_case=case))
+            for system, query, case in (
+                (DESK, "role=sent", None),
+                (DESK, f"role=sent&after={third}&max=1&state=arrived&service=letters.official_letter.v1", None),
+                (SILA, "role=sent&since=2020-01-01T00:00:00Z", None),
+                (SILA, "role=received", None),
+                (REGISTER, "role=received", "C-1"),
+                (REGISTER, f"role=received&after={third}&state=arrived", None),
             )
         }
     assert shown["summary"] == {"of": 2, "arrived": 2}

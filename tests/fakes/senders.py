@@ -1,6 +1,7 @@
 """A system that sends documents, and sends each again with its reference until it is answered."""
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ class Desk:
         self.told[str(reply.code or reply.status)] += 1
         if reply.status == 202:
             self.receipts[to, reference].add((reply.body["document"], reply.body["receipt"]))
-            self.at.setdefault(reply.body["document"], asyncio.get_running_loop().time())
+            self.at.setdefault(reply.body["document"], time.perf_counter())
         return reply
 
     async def send(self, to: str, reference: str, body: Any, service: str = LETTER, **more: Any) -> str:

@@ -23,7 +23,7 @@ from tests.fakes.district import CLERK, HALL, SENDER, District, Pushed
 from tests.fakes.senders import Desk
 from tests.fakes.serving import Node, pause, serving, sound
 
-KILLS = int(os.environ.get("GATEWAY_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("GATEWAY_TEST_KILLS", "3"))
 """Of each campaign; twenty take some minutes."""
 CASES = 2
 """Files that are written at the same time, to each agency."""

@@ -11,9 +11,9 @@ from tests.fakes.serving import pause
 from tests.faults.campaign import KILLS, LEASE, MINUTE, Campaign, Store, campaign
 
 SOCKET = ".s.PGSQL.5432"
-CUTS = 12
+CUTS = 9
 """Broken connections, and answers to COMMIT that are lost."""
-DARK = 3.0
+DARK = 2.0
 """Seconds without a database."""
 
 

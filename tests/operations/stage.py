@@ -9,11 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 import aiohttp
 from aiohttp import web
 
 from deploy.demo.ministries import VARIABLES
+from deploy.demo.papers import ALERT, alert
 from gateway.client import GatewayClient, GatewayError, Pace
 from tests.behaviour.server import Server
 from tests.fakes.parent import Parent, parent
@@ -27,6 +29,8 @@ CALLER = "finance.local_tax"
 SERVICE = "places.office_directory.v1"
 QUOTA = 30
 """Calls a day to Lampang; there is none for Saensuk."""
+CENTRE = "disaster_prevention.warning_centre"
+"""Tells the municipalities of floods."""
 DIRECTORY = "policies/LOCAL-DIRECTORY-2026-001.yaml"
 PATIENCE = 40.0
 """Seconds for an alert to fire, and to clear."""
@@ -54,6 +58,7 @@ class Stage:
     gateway: Parent
     prometheus: Prometheus
     client: GatewayClient
+    centre: GatewayClient
     session: aiohttp.ClientSession
 
     async def ask(self, agency: str = "saensuk") -> None:
@@ -65,6 +70,16 @@ class Stage:
         """One call that a quota counts."""
         await self.ask("lampang")
 
+    async def warn(self) -> None:
+        """An event to all municipalities, whatever becomes of it."""
+        with contextlib.suppress(GatewayError):
+            await self.centre.publish(
+                ALERT, alert(), purpose="civil_protection", reference=uuid4().hex, scope="alerts:publish"
+            )
+
+    async def wait(self) -> None:
+        """Nobody calls."""
+
     async def ask_for_tokens(self) -> None:
         """A request for a token that nobody gets."""
         form = {"grant_type": "client_credentials", "client_assertion": "nonsense"}
@@ -75,9 +90,9 @@ class Stage:
         """What the municipalities' system does from now on."""
         self.office.react = reaction
 
-    def agree(self, before: str, after: str) -> None:
-        """The agreement's file is changed, and the gateway told, as `systemctl reload gateway` does."""
-        path = self.catalogue / DIRECTORY
+    def agree(self, before: str, after: str, file: str = DIRECTORY) -> None:
+        """A file is changed, and the gateway told, as `systemctl reload gateway` does."""
+        path = self.catalogue / file
         text = path.read_text("utf-8")
         assert before in text
         path.write_text(text.replace(before, after), "utf-8")
@@ -140,5 +155,8 @@ async def staged(folder: Path, server: Server) -> AsyncIterator[Stage]:
         key = PRIVATE / f"{CALLER}.jwk.json"
         client = GatewayClient(environment["GATEWAY_ISSUER"], client_id=CALLER, key=key, pace=Pace(attempts=1))
         await stack.enter_async_context(client)
+        key = PRIVATE / f"{CENTRE}.jwk.json"
+        centre = GatewayClient(environment["GATEWAY_ISSUER"], client_id=CENTRE, key=key, pace=Pace(attempts=1))
+        await stack.enter_async_context(centre)
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Stage(office, catalogue, environment, gateway, prometheus, client, session)
+        yield Stage(office, catalogue, environment, gateway, prometheus, client, centre, session)

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -90,7 +91,49 @@ async def restored(stage: Stage) -> None:
     stage.agree("grant:", "grants:")
 
 
+LAMPANG = "adapters/lampang/agency.yaml"
+
+
+async def deaf(stage: Stage) -> None:
+    """Saensuk and the others have what waits for them pushed: their systems are away."""
+    await stage.warn()
+    await stage.office.shut()
+    await stage.warn()
+
+
+async def heard(stage: Stage) -> None:
+    assert "saensuk" in await stage.order("documents", "list")
+    await stage.office.open()
+
+
+async def narrow(stage: Stage) -> None:
+    """Lampang's mailbox takes three, and nobody there fetches."""
+    stage.agree("protocol: mailbox}", "protocol: mailbox, max_waiting: 3}", LAMPANG)
+
+
+async def wide(stage: Stage) -> None:
+    assert "-> lampang arrived" in await stage.order("documents", "list", "--recipient", "lampang")
+    stage.agree("protocol: mailbox, max_waiting: 3}", "protocol: mailbox}", LAMPANG)
+
+
+def files(stage: Stage) -> Path:
+    return Path(stage.environment["GATEWAY_ATTACHMENTS"])
+
+
+async def unmounted(stage: Stage) -> None:
+    files(stage).rename(files(stage).with_suffix(".away"))
+    files(stage).mkdir()
+
+
+async def mounted(stage: Stage) -> None:
+    files(stage).rmdir()
+    files(stage).with_suffix(".away").rename(files(stage))
+
+
 TROUBLES = (
+    Trouble("GatewayGateClosed", deaf, heard, Stage.wait, Stage.wait),
+    Trouble("GatewayRecipientFull", narrow, wide, Stage.warn, Stage.wait),
+    Trouble("GatewayAttachmentsFailing", unmounted, mounted, Stage.wait, Stage.wait),
     Trouble("GatewayProviderSlow", says(late), says(good)),
     Trouble("GatewayProviderWrongAnswers", says(nonsense), says(good)),
     Trouble("GatewayTokenStorm", nothing, nothing, Stage.ask_for_tokens, Stage.ask),
