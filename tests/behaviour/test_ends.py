@@ -111,7 +111,7 @@ async def test_what_ended_before_it_went_out_is_recalled_no_more(office: Office)
     await office.hold("a")
     order = ends.Order("dara", "too late")
     assert isinstance(await office.run(ends.expire_now("a", HEALTH, order, office.scribe)), Changed)
-    assert await office.recall("a") == await office.recall("a", HEALTH) == ends.Refused("document.ended")
+    assert await office.recall("a") == await office.recall("a", HEALTH) == Refused("document.ended")
 
 
 async def test_what_is_not_there_is_unknown(office: Office) -> None:

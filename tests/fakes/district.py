@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +95,14 @@ class District:
         said = [{"code": PURPOSE, "title": "Letters"}]
         self._write("schemas/common/purposes.yaml", {"source": "tests", "date": date(2026, 1, 1), "purposes": said})
         some = tuple(pushed)
-        self._agency("capital", {"systems": {"desk": {"keys": self._key(SENDER)}}, **self._issuer(PERSONS, "capital")})
+        self._agency("capital", {"systems": {"desk": {"keys": self._key(SENDER)}}, **self._issuer(PERSONS)})
         mailbox = {"services": ["*"], "protocol": "mailbox", "unit": "registry"}
         more = {"units": ["registry"], "systems": {"register": {"keys": self._key(CLERK)}}, "deliveries": [mailbox]}
-        self._agency(HALL, {**more, **self._issuer(REGISTRARS, HALL)})
-        for each in some:
-            register = {"register": {"keys": self._key(f"{each.name}.register")}}
-            self._agency(each.name, {"systems": register, "deliveries": [_way(each)]})
-        self._agreement([HALL, *(each.name for each in some)])
+        self._agency(HALL, {**more, **self._issuer(REGISTRARS)})
+        for agency in some:
+            register = {"register": {"keys": self._key(f"{agency.name}.register")}}
+            self._agency(agency.name, {"systems": register, "deliveries": [_way(agency)]})
+        self._agreement([HALL, *(agency.name for agency in some)])
 
     def _key(self, name: str) -> str:
         """A new one of the system or issuer; the name of its file."""
@@ -111,7 +111,7 @@ class District:
         keys.save(self.folder / "keys/agencies" / f"{plain}.jwks.json", {"instance": INSTANCE, "keys": [made.public]})
         return plain
 
-    def _issuer(self, issuer: str, _: str) -> dict[str, object]:
+    def _issuer(self, issuer: str) -> dict[str, object]:
         return {"issuers": [{"issuer": issuer, "keys": self._key(issuer), "issues": ["persons"]}]}
 
     def _service(self, name: str, more: Mapping[str, object]) -> None:
@@ -153,8 +153,3 @@ class District:
 def _way(each: Pushed) -> dict[str, object]:
     there = {"protocol": each.protocol, "url": each.url, "allow": ["loopback"]}
     return {"services": ["*"], **there, "deadline": each.deadline, "concurrency": each.concurrency}
-
-
-def instant(text: str) -> float:
-    """An instant of an answer in seconds since 1970."""
-    return datetime.fromisoformat(text).astimezone(UTC).timestamp()

@@ -12,6 +12,8 @@ import aiohttp
 from tests.fakes.district import LETTER, PURPOSE
 from tests.fakes.serving import pause
 
+BEAT = 0.005
+"""Seconds between two documents of a case."""
 PATIENCE = 3.0
 """Seconds for an answer; then it is asked again."""
 
@@ -45,9 +47,7 @@ class Desk:
     at: dict[str, float] = field(default_factory=dict)
     """When the 202 of each document came."""
 
-    async def call(
-        self, method: str, path: str, body: Any = None, *, url: str | None = None, **headers: str
-    ) -> Reply:
+    async def call(self, method: str, path: str, body: Any = None, *, url: str | None = None, **headers: str) -> Reply:
         """One call; ``exchange_case`` is the header Exchange-Case."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         said = {"Authorization": f"Bearer {self.token}", **named}
@@ -79,13 +79,13 @@ class Desk:
             assert reply.status in (None, 409, 503), reply
             await pause(0.05)
 
-    async def write(self, to: str, case: str, enough: asyncio.Event, beat: float = 0.005, **more: str) -> int:
+    async def write(self, to: str, case: str, enough: asyncio.Event, headers: Mapping[str, str]) -> int:
         """The files of a case, one after the other, until it is enough; how many."""
         n = 0
         while not enough.is_set():
-            await self.send(to, f"{case}-{n}", {"case": case, "n": n, "text": "x" * 200}, **more)
+            await self.send(to, f"{case}-{n}", {"case": case, "n": n, "text": "x" * 200}, **headers)
             n += 1
-            await pause(beat)
+            await pause(BEAT)
         return n
 
     @property

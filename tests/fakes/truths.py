@@ -70,4 +70,6 @@ def journaled(database: str) -> dict[str, tuple[str, ...]]:
         facts = facts_of(kept.entry) or {}
         if facts.get("document") and facts["step"] not in BESIDE:
             found.setdefault(facts["document"], []).append((facts["at"], facts["step"]))
-    return {document: tuple(step for _, step in sorted(each, key=lambda one: one[0])) for document, each in found.items()}
+    return {
+        document: tuple(step for _, step in sorted(each, key=lambda one: one[0])) for document, each in found.items()
+    }

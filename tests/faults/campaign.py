@@ -118,7 +118,7 @@ class Campaign:
         for to, number in itertools.product((*self.ledgers, EVERYWHERE), range(CASES)):
             names = {"Exchange_To": ", ".join(self.ledgers)} if to == EVERYWHERE else {}
             case = f"{to or 'all'}{number}"
-            self.writers.append(asyncio.create_task(self.desk.write(to, case, self.enough, **names)))
+            self.writers.append(asyncio.create_task(self.desk.write(to, case, self.enough, names)))
 
     async def end(self) -> None:
         """No more load; returns when everything is answered, has arrived and is settled."""

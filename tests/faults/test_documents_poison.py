@@ -52,7 +52,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 
 
 async def test_a_poison_document_blocks_nobody(place: Place) -> None:
-    """400 and 422 reject it, and its case goes on; 500 and a cut wire hold back its case alone, tried ever more seldom."""
+    """400 and 422 reject it, and its case goes on; 500 and a cut wire hold back its case alone, tried more seldom."""
     desk = place.desk
     poisons = {case: await desk.send("north", f"{case}-0", {"case": case, "n": 0}) for case in (*ENDS, *WAITS)}
     behind = {case: await desk.send("north", f"{case}-1", {"case": case, "n": 1}) for case in poisons}

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import aiohttp
 import pytest
@@ -90,8 +90,8 @@ async def place(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtur
         def desk(system: str) -> Desk:
             return Desk(session, lambda: nodes[0].url, district.token(system))
 
-        people = [desk(each) for each in (SENDER, CLERK, "north.register")]
-        yield Place(district, database, nodes, pushed, *people, random.Random(3))
+        sender, clerk, north = (desk(each) for each in (SENDER, CLERK, "north.register"))
+        yield Place(district, database, nodes, pushed, sender, clerk, north, random.Random(3))
         await sound(district, database)
 
 
@@ -127,10 +127,10 @@ async def test_a_recall_races_the_push(place: Place) -> None:
     numbers = range(TIMES)
     documents = await asyncio.gather(*(place.sender.send("north", f"p{n}", {"case": f"p{n}", "n": 0}) for n in numbers))
     at = [f"/v1/documents/{each}/recall" for each in documents]
-    replies = await at_once(
-        place, *(lambda at=each: place.sender.call("POST", at, {}, url=place.other) for each in at)
-    )
-    ends = {each: "recalled" if reply.status == 200 else "arrived" for each, reply in zip(documents, replies, strict=True)}
+    replies = await at_once(place, *(partial(place.sender.call, "POST", each, {}, url=place.other) for each in at))
+    ends = {
+        each: "recalled" if reply.status == 200 else "arrived" for each, reply in zip(documents, replies, strict=True)
+    }
     async with asyncio.timeout(SECONDS):
         for each, end in ends.items():
             while (await place.sender.call("GET", f"/v1/documents/{each}")).body["state"] != end:
@@ -148,8 +148,8 @@ async def test_a_recall_races_the_lease(place: Place) -> None:
         document = await place.sender.send(HALL, f"l{n}", {"case": f"l{n}", "n": 0})
         recalled, leased = await at_once(
             place,
-            lambda document=document: place.sender.call("POST", f"/v1/documents/{document}/recall", {}, url=place.one),
-            lambda: place.clerk.call("GET", "/v1/inbox", url=place.other),
+            partial(place.sender.call, "POST", f"/v1/documents/{document}/recall", {}, url=place.one),
+            partial(place.clerk.call, "GET", "/v1/inbox", url=place.other),
         )
         ids = [each["id"] for each in leased.body["documents"]]
         assert (ids == [document]) is (recalled.status != 200), (recalled, leased)
@@ -201,10 +201,8 @@ async def test_an_approval_races_a_recall(place: Place) -> None:
         word = {"decision": "approved" if n % 3 else "declined"}
         decided, recalled = await at_once(
             place,
-            lambda at=f"/v1/approvals/{document}", word=word: place.clerk.call(
-                "POST", at, word, url=place.other, **decides
-            ),
-            lambda at=f"/v1/documents/{document}/recall": place.sender.call("POST", at, {}, url=place.one),
+            partial(place.clerk.call, "POST", f"/v1/approvals/{document}", word, url=place.other, **decides),
+            partial(place.sender.call, "POST", f"/v1/documents/{document}/recall", {}, url=place.one),
         )
         pair = f"{said(decided)}, {said(recalled)}"
         assert pair in {
@@ -230,8 +228,8 @@ async def test_two_outcomes_race(place: Place) -> None:
         words = (LEASED, {"outcome": "rejected", "reason": "incomplete"})
         replies = await at_once(
             place,
-            lambda at=f"/v1/inbox/{document}": place.north.call("POST", at, words[0], url=place.one),
-            lambda at=f"/v1/inbox/{document}": place.north.call("POST", at, words[1], url=place.other),
+            partial(place.north.call, "POST", f"/v1/inbox/{document}", words[0], url=place.one),
+            partial(place.north.call, "POST", f"/v1/inbox/{document}", words[1], url=place.other),
         )
         (won,) = (which for which, reply in enumerate(replies) if reply.status == 200)
         assert said(replies[1 - won]) == "document.ended"

@@ -1,4 +1,4 @@
-"""A reference that is sent again: at once, to another node, after a restart, with another body; one document, one word."""
+"""A reference that is sent again: at once, to another node, after a restart, with another body: one document."""
 
 import asyncio
 import itertools
@@ -48,7 +48,8 @@ class Place:
     async def everywhere(self, reference: str, *bodies: Any, times: int = 1) -> list[Reply]:
         """Each body to each gateway, all at the same time; who is told to come again does."""
         calls = [
-            self._sent(node.url, reference, body) for node, body, _ in itertools.product(self.nodes, bodies, range(times))
+            self._sent(node.url, reference, body)
+            for node, body, _ in itertools.product(self.nodes, bodies, range(times))
         ]
         return list(await asyncio.gather(*calls))
 

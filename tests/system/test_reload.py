@@ -293,7 +293,7 @@ async def test_another_process_starts_without_what_cannot_be_connected(tmp_path:
         secret.unlink()
         assert "the secret 'interior.register' cannot be read" in await not_started(environment, tmp_path / "first")
         async with opened(environment, last_good) as (gateway, at):
-            assert gateway.health().checks["catalogue"].endswith("adapters/interior; endpoints not connected: 3")
+            assert gateway.health().checks["catalogue"].endswith("adapters/interior; endpoints not connected: 4")
             async with client(at.public) as sila, client(at.public, "finance.local_tax") as tax:
                 assert (await asked(sila), await looked_up(tax)) == ("answered", "provider.unavailable")
                 assert gateway.reload

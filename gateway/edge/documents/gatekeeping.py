@@ -61,7 +61,9 @@ def judged(key: Key, tours: Sequence[Tour], streaks: Streaks, chance: float) -> 
     reason = f"{STOPPED} {mark(way)}" if stopped and way else worst.detail
 
     def seconds(failures: int) -> float:
-        return STOPPED_SECONDS if stopped else pause(failures, chance, worst.retry_after)
+        """Where it answers, the documents may be to blame: what comes for it waits seconds then, not minutes."""
+        counted = failures if worst.whole else min(failures, STREAK)
+        return STOPPED_SECONDS if stopped else pause(counted, chance, worst.retry_after)
 
     return Verdict(gates.close(*key, seconds, reason, probe=probe), worst)
 

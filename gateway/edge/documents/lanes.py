@@ -17,6 +17,9 @@ from gateway.edge.documents.scribe import Scribe
 from gateway.edge.journal import Book
 from gateway.edge.store import Driver, Plan, Rows
 
+MAX_PROBED = 64
+"""Lanes among which a probe is chosen: of those that have waited longest, and as many of the latest."""
+
 _FREE = "opened > 0 and due <= {now} and lease < {now}"
 _HAPPENED = {
     State.ARRIVED: Happening.HANDED_OVER,
@@ -45,7 +48,10 @@ def claim(
         probe = bool((yield from gates.failures(recipient, way)))
         if probe and not (yield from gates.probe(recipient, way, seconds)):
             return ()
-        chosen = yield from choose("recipient = $2 and way = $3", (recipient, way), 1 if probe else lanes)
+        if probe:
+            chosen = yield from _choose_probe(recipient, way)
+        else:
+            chosen = yield from choose("recipient = $2 and way = $3", (recipient, way), lanes)
         if probe and not chosen:
             yield from gates.not_used(recipient, way)
         return (yield from take(chosen, claim, per_lane=per_lane, seconds=seconds, probe=probe))
@@ -62,7 +68,27 @@ def choose(which: str, values: Sequence[str], most: int) -> Plan[list[Chosen]]:
         ),
         (most, *values),
     )
-    return [Chosen((AgencyId(row[0]), row[1]), ServiceId(row[2]), row[3], int(row[4])) for row in rows]
+    return list(map(_chosen, rows))
+
+
+def _choose_probe(recipient: AgencyId, way: str) -> Plan[list[Chosen]]:
+    """The lane whose next document was tried least: where some cannot be taken, a sound one opens the gate."""
+    due = f"select okey from lanes where {_FREE} and recipient = $1 and way = $2 order by due"  # noqa: S608
+    first = "select d.attempts from deliveries d where d.recipient = lanes.recipient and d.okey = lanes.okey and d.open"
+    rows = yield (
+        (
+            f"select recipient, okey, service, unit, opened from lanes where {_FREE} and recipient = $1 "  # noqa: S608
+            f"and okey in (select okey from ({due} limit {MAX_PROBED}) oldest "
+            f"union all select okey from ({due} desc limit {MAX_PROBED}) latest) "
+            f"order by ({first} order by d.seq limit 1), due limit 1{{skip_locked}}"
+        ),
+        (recipient, way),
+    )
+    return list(map(_chosen, rows))
+
+
+def _chosen(row: Sequence[Any]) -> Chosen:
+    return Chosen((AgencyId(row[0]), row[1]), ServiceId(row[2]), row[3], int(row[4]))
 
 
 def take(
