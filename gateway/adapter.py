@@ -61,8 +61,8 @@ class Document:
     """The system that sent it, as ``agency.system``."""
     on_behalf: str | None
     """The agency for which the sender acts."""
-    reference: str
-    """The sender's own."""
+    reference: str | None
+    """The sender's own; None of an event of which your agency may see a part."""
     purpose: str | None
     case: str | None
     submitted: str

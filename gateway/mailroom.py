@@ -170,6 +170,7 @@ class Mailroom:
         )
         chamber = Chamber(
             asking=asking,
+            in_force=around.in_force,
             post=self.post,
             journal=around.journal,
             scribe=self.scribe,

@@ -107,8 +107,8 @@ def _submission(service: Service, grants: list[Grant], provider: str = "", to: S
     where = f"to {provider}" if provider else "to several agencies" if to else "to all who subscribe"
     parameters = list(_headers(service, grants))
     if to:
-        what = f"Agencies, and groups as group:NAME, with commas between: {', '.join(to)}."
-        parameters.append(parameter("Exchange-To", what, {"type": "string", "maxLength": 4096}, required=True))
+        what = f"At most {MAX_NAMED} agencies, and groups as group:NAME, with commas between: {', '.join(to)}."
+        parameters.append(parameter("Exchange-To", what, _NAMES, required=True))
     return {
         "operationId": f"{provider or ('several' if to else 'publish')}.{service.id}",
         "summary": service.title,
@@ -173,6 +173,7 @@ def _does(
 
 
 _TEXT = {"type": "string"}
+_NAMES = {"type": "string", "maxLength": MAX_NAMED * len(f"group:{63 * 'x'}, ")}
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _WAIT = parameter("Prefer", "wait=20 waits until something changes.", _TEXT, required=False)
 _MAX = {"type": "integer", "minimum": 1, "maximum": 100}
@@ -283,7 +284,7 @@ _SCHEMAS: Mapping[str, Any] = {
         reference={"type": ["string", "null"]},
         submitted=_WHEN,
         state={"enum": [*State]},
-        digest=_TEXT,
+        digest={"type": ["string", "null"], "description": "None of an event, for those who were told of it."},
         summary={"type": "object"},
         recipients={"type": "array", "items": _RECIPIENT},
         history={"type": "array", "items": _STEP},

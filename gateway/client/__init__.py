@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import orjson
 
+from gateway.client.approvals import Deciding
 from gateway.client.documents import Document, Listed, Recipient, Sending, Submitted
 from gateway.client.files import Attachment, Files, NotStored
 from gateway.client.inbox import Received, Receiving
@@ -41,6 +42,7 @@ from gateway.client.refusals import (
     document,
     stranger,
 )
+from gateway.client.subscriptions import Subscribing
 from gateway.client.tokens import Signer, Tokens
 from gateway.client.wire import GatewayError, Reply, Request, Unreachable, Wire
 
@@ -90,7 +92,7 @@ class Answer:
     """By name, in any case."""
 
 
-class GatewayClient(Sending, Receiving, Files):
+class GatewayClient(Sending, Receiving, Deciding, Subscribing, Files):
     """One system's way to the gateway. Calls may run beside each other; they share tokens and connections."""
 
     def __init__(

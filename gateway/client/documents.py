@@ -12,6 +12,7 @@ from gateway.client.wire import GatewayError, Reply, Request
 
 LONGEST_WAIT = 20
 """Seconds that the gateway lets a call wait."""
+_GROUP = "group:"
 
 
 class Head(TypedDict, total=False):
@@ -112,11 +113,12 @@ class Sending:
         have an answer. ``attachments`` are ids of uploads. Raises as ``exchange`` does.
         """
         headers: dict[str, str] = {}
-        if isinstance(agency, str):
-            path = f"/v1/documents/{named('agency', agency)}/{named('service', service)}"
+        several = (agency,) if isinstance(agency, str) and agency.startswith(_GROUP) else agency
+        if isinstance(several, str):
+            path = f"/v1/documents/{named('agency', several)}/{named('service', service)}"
         else:
             path = f"/v1/documents/{named('service', service)}"
-            headers["Exchange-To"] = ", ".join(agency)
+            headers["Exchange-To"] = ", ".join(several)
         if attachments:
             headers["Exchange-Attachments"] = ", ".join(attachments)
         return await self._submit(path, body, {"Exchange-Purpose": purpose, **headers}, reference, head)

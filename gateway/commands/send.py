@@ -58,6 +58,9 @@ def send(  # noqa: PLR0913 - a command's options, each by its name
     case: Annotated[str | None, typer.Option(help="The case that it belongs to.")] = None,
     user: Annotated[str | None, typer.Option(help="Who sends it.")] = None,
     on_behalf_of: Annotated[str | None, typer.Option("--for", help="The agency for which you act by mandate.")] = None,
+    assertion: Annotated[
+        Path | None, typer.Option(help="A file with the signed assertion about the person who sends it: a JWT.")
+    ] = None,
     scope: Annotated[str | None, typer.Option(help="The scope that the agreement asks for.")] = None,
     wait: Annotated[int, typer.Option(help="Seconds to wait for what becomes of it.")] = 0,
     receipt: Annotated[Path | None, typer.Option(help="A file for the signed receipt.")] = None,
@@ -69,6 +72,8 @@ def send(  # noqa: PLR0913 - a command's options, each by its name
     except (OSError, orjson.JSONDecodeError) as error:
         fail(f"{file} cannot be read as JSON: {getattr(error, 'strerror', None) or error}.")
     head = {"purpose": purpose, "case": case, "user": user, "on_behalf_of": on_behalf_of, "scope": scope}
+    if assertion is not None:
+        head["user_assertion"] = _assertion(assertion)
     agencies = tuple(each.strip() for each in agency.split(",") if each.strip())
     files = tuple(attach or ())
     letter = Letter(agencies, service, body, files, reference=reference or str(uuid4()), head=head)
@@ -77,6 +82,13 @@ def send(  # noqa: PLR0913 - a command's options, each by its name
         asyncio.run(_sent(client, letter, wait, receipt))
     except (ValueError, OSError) as error:
         fail(str(error))
+
+
+def _assertion(file: Path) -> str:
+    try:
+        return file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{file} cannot be read as an assertion: {getattr(error, 'strerror', None) or 'it is no JWT'}.")
 
 
 async def _sent(client: GatewayClient, letter: Letter, wait: int, receipt: Path | None) -> None:

@@ -18,8 +18,8 @@ from gateway.core.minimise import parts
 from gateway.core.model import AgencyId, Catalogue, Kind, Person, Pointer, Service, ServiceId
 from gateway.core.refusal import Refusal
 
-MAX_NAMED = 200
-"""Agencies and groups that one Exchange-To may name."""
+MAX_NAMED = 64
+"""Agencies and groups that one Exchange-To may name: the longest of them still fit into a header (8190 bytes)."""
 MAX_WAIT = 60.0
 """Seconds that a call may wait for something to happen (``Prefer: wait``)."""
 GROUP = "group:"

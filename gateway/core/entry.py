@@ -101,6 +101,8 @@ class Particulars:
     """Typed by a person."""
     number: str | None = None
     """The register number that a recipient gave a document."""
+    attachments: tuple[Mapping[str, str], ...] = ()
+    """Of a submission: id and digest of each file that went along. Not in the entry: a digest is that of somebody's plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ def _beside(particulars: Particulars, salts: Mapping[str, str]) -> bytes:
         "said": particulars.said,
         "reason": particulars.reason,
         "number": particulars.number,
+        "attachments": particulars.attachments or None,
     }
     return orjson.dumps({name: value for name, value in kept.items() if value is not None})
 

@@ -11,7 +11,15 @@ LOOPBACK = "loopback"
 """The one kind that a folder may allow."""
 
 _METADATA = frozenset(
-    map(ip_address, ("169.254.169.254", "169.254.170.2", "100.100.100.200", "192.0.0.192", "fd00:ec2::254"))
+    map(
+        ip_address,
+        (
+            *("169.254.169.254", "169.254.170.2", "100.100.100.200", "192.0.0.192"),
+            "168.63.129.16",  # Azure's WireServer
+            "fd20:ce::254",  # Google
+            "fd00:c1::a9fe:a9fe",  # Oracle
+        ),
+    )
 )
 """Where clouds tell a machine its own credentials; those outside of the link-local networks too."""
 _LOCAL_4, _LOCAL_6 = IPv4Network("127.0.0.0/8"), IPv6Address("::1")
@@ -22,6 +30,7 @@ _NETWORKS_4 = {
     IPv4Network("240.0.0.0/4"): "reserved",  # broadcast among them
 }
 _NETWORKS_6 = {
+    IPv6Network("fd00:ec2::/32"): "metadata",  # Amazon's services on the machine, its metadata and pods' credentials
     IPv6Network("::/128"): "unspecified",
     IPv6Network("fe80::/10"): "link-local",
     IPv6Network("fec0::/10"): "link-local",  # site-local, which was given up (RFC 3879)

@@ -37,11 +37,11 @@ class Receipt:
 
     instance: str
     document: str
-    reference: str
-    """The sender's."""
+    reference: str | None
+    """The sender's. None: like the digest, it is not for a subscriber to an event."""
     service: str
-    digest: bytes
-    """SHA-256 of the body as it was received."""
+    digest: bytes | None
+    """SHA-256 of the body as it was received. None: a subscriber, who may see a part of it, could find out the rest."""
     sender: str
     on_behalf: str | None
     recipient: str | None
@@ -60,6 +60,8 @@ class Receipt:
     late: int = 0
     overdue: bool = False
     """It is not registered, and the time for that has passed."""
+    attachments: tuple[bytes, ...] = ()
+    """SHA-256 of the files that went along, in the sender's order; in the first receipt alone."""
 
     def claims(self) -> dict[str, Any]:
         """As JSON; what is absent is left out."""
@@ -68,7 +70,8 @@ class Receipt:
             "document": self.document,
             "reference": self.reference,
             "service": self.service,
-            "digest": digest_field(self.digest),
+            "digest": None if self.digest is None else digest_field(self.digest),
+            "attachments": [digest_field(each) for each in self.attachments] or None,
             "sender": self.sender,
             "on_behalf": self.on_behalf,
             "recipient": self.recipient,

@@ -185,7 +185,7 @@ TABLE: Mapping[str, Kind] = {
     ),
     "document.lease": Kind(
         409,
-        "The lease is not yours any more",
+        "The document is not in your hands any more",
         "Fetch the inbox again: another reader may have the document now.",
     ),
     "approval.same_person": Kind(

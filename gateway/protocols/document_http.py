@@ -55,7 +55,7 @@ class _Http:
 
     async def take(self, handed: Handed) -> Accepted:
         body = orjson.dumps(handed.body) if handed.kind == "receipt" else handed.raw
-        reply = await self.box.post({**_said(handed), **self.headers}, body, handed.seconds)
+        reply = await self.box.post({**_said(handed), **self.headers}, body, handed)
         return Accepted(None if self.number is None else _number(reply.body, self.number))
 
     async def close(self) -> None:
@@ -71,17 +71,18 @@ def _said(handed: Handed) -> dict[str, str]:
         # the same for every attempt: a system that knows the header takes no document twice
         "Idempotency-Key": f'"{handed.id}"',
         "Exchange-Id": handed.id,
-        "Exchange-Receipt": handed.receipt,
         "Exchange-Redelivered": "?1" if envelope.get("redelivered") else "?0",
         "traceparent": handed.traceparent,
     }
+    if handed.receipt is not None:
+        said["Exchange-Receipt"] = handed.receipt
     for member, name in _HEADERS.items():
         value = envelope.get(member)
         if value is not None and (text := str(value)).isascii() and text.isprintable():
             said[name] = text
     if attachments := envelope.get("attachments"):
         said["Exchange-Attachments"] = ", ".join(f'"{each["attachment"]}"' for each in attachments)
-    if handed.kind != "receipt" and not envelope.get("cut"):
+    if handed.kind != "receipt":
         said["Content-Digest"] = str(envelope["digest"])
     return said
 

@@ -63,7 +63,7 @@ def _document(handed: Handed) -> Document:
         service=handed.service,
         sender=envelope["sender"],
         on_behalf=envelope.get("on_behalf"),
-        reference=envelope["reference"],
+        reference=envelope.get("reference"),
         purpose=envelope.get("purpose"),
         case=envelope.get("case"),
         submitted=envelope["submitted"],

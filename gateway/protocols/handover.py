@@ -27,8 +27,8 @@ class Handed:
     """Parsed; of a receipt its claims."""
     raw: bytes
     """The body's bytes as they were received from the sender, or cut for a subscriber; of a receipt its JWS."""
-    receipt: str
-    """The receipt ``submitted``, a compact JWS."""
+    receipt: str | None
+    """The receipt ``submitted``, a compact JWS; None where an event was cut, as it speaks of the whole."""
     traceparent: str
     seconds: float
     """What the hand-over may take."""

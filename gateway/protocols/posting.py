@@ -7,7 +7,7 @@ from gateway.core.delivery import Reason
 from gateway.core.mapping import Address
 from gateway.core.model import AgencyId, Way
 from gateway.protocols import options
-from gateway.protocols.handover import NotTaken
+from gateway.protocols.handover import Handed, NotTaken
 from gateway.protocols.protocol import Cut, Manner, Outbound, Reply, Surroundings, TooLarge, Unsent
 
 MAX_REPLY_BYTES = 65_536
@@ -38,8 +38,9 @@ class Letterbox:
     manner: Manner
     outbound: Outbound
 
-    async def post(self, headers: Mapping[str, str], body: bytes, seconds: float) -> Reply:
+    async def post(self, headers: Mapping[str, str], body: bytes, handed: Handed) -> Reply:
         """The answer of a system that took the document. Raises NotTaken."""
+        seconds = handed.seconds
         who = f"the system of {self.agency}"
         try:
             reply = await self.outbound.send(
@@ -61,17 +62,19 @@ class Letterbox:
             said = f"{who} answered with more than {MAX_REPLY_BYTES} bytes"
             raise NotTaken(said, sent=True, whole=False) from error
         if not 200 <= reply.status < 300:
-            raise _no(reply, who)
+            raise _no(reply, who, again=bool(handed.envelope["redelivered"]))
         return reply
 
 
-def _no(reply: Reply, who: str) -> NotTaken:
+def _no(reply: Reply, who: str, *, again: bool) -> NotTaken:
     said = f"{who} answered with HTTP status {reply.status}"
     later = options.wait(reply.headers.get("retry-after"))
     match reply.status:
         case 410:
             return NotTaken(f"{said}: it takes nothing any more", sent=True, whole=True, reason=Reason.STOPPED)
-        case status if status in _FOR_GOOD:
+        # to an attempt that is not the first, 409 may mean that it has the document, or is busy with it still
+        # (draft-ietf-httpapi-idempotency-key-header, section 2.7)
+        case status if status in _FOR_GOOD and not (again and status == 409):
             return NotTaken(said, sent=True, whole=False, reason=_FOR_GOOD[status])
         case status if status in _NOT_NOW:
             return NotTaken(said, sent=False, whole=True, retry_after=later)

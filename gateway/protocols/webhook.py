@@ -48,7 +48,7 @@ class _Webhook:
         # the time of this attempt: receivers refuse what was signed minutes ago
         signed = webhook.headers(handed.id, int(time.time()), body, secrets=self.secrets, keys=self.keys)
         said = {"Content-Type": "application/json", "Accept": "*/*", "traceparent": handed.traceparent, **signed}
-        await self.box.post(said, body, handed.seconds)
+        await self.box.post(said, body, handed)
         return Accepted()
 
     async def close(self) -> None:

@@ -44,6 +44,22 @@ async def test_a_lane_goes_out_oldest_first(office: Office) -> None:
     assert got == [["d0", "d1", "d2"], ["d3", "d4", "d5"], ["d6"]]
 
 
+async def test_a_claim_takes_so_many_bytes(office: Office) -> None:
+    """The first of each lane before the second of any; a larger one goes alone; the rest is as it was."""
+    for n in range(6):
+        await office.put(f"d{n}", okey=f"case {n % 2}")
+    await office.sql("update documents set body = $1", bytes(100))
+    got = [[out.paper.id for lane in await office.claim(most_bytes=250) for out in lane.out]]
+    assert sorted(got[0]) == ["d0", "d1", "d2"]
+    assert await office.claim() == ()  # both lanes are held
+    await office.put("large")
+    await office.put("larger")
+    await office.sql("update documents set body = $1 where id like 'large%'", bytes(1000))
+    got = [[out.paper.id for lane in await office.claim(most_bytes=250) for out in lane.out] for _ in range(3)]
+    assert got == [["large"], ["larger"], []]
+    assert await office.rows("select attempts, touched from deliveries where document = 'd3'") == [(0, False)]
+
+
 async def test_an_open_document_holds_back_its_lane_and_nothing_else(office: Office) -> None:
     """D4: 1 of case X waits, so does 2 of X, and 1 of Y goes; 1 ends, and 2 goes."""
     for name, case in (("x1", "X"), ("x2", "X"), ("y1", "Y")):
@@ -158,6 +174,18 @@ async def test_a_closed_gate_lets_nothing_through_but_one_probe(office: Office) 
     assert await office.run(gates.open_(HEALTH, PUSH))
     assert not await office.run(gates.open_(HEALTH, PUSH))
     assert len(await office.claim()) == 4
+
+
+async def test_a_probe_is_what_was_tried_least(office: Office) -> None:
+    """Documents at which a system fails wait in their lanes; behind its closed gate a sound one goes out first."""
+    for n in range(5):
+        await office.put(f"bad{n}")
+    for lane in await office.claim():
+        await office.settle(lane, waits(lane.out[0], sent=True))
+    await office.put("fresh")
+    await office.close_gate(DEAD)
+    (probe,) = await office.claim()
+    assert [out.paper.id for out in probe.out] == ["fresh"]
 
 
 async def test_a_probe_that_finds_nothing_is_given_back(office: Office) -> None:

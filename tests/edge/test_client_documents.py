@@ -28,6 +28,8 @@ from tests.fakes import idp, post_office
 from tests.fakes.correspondents import (
     ALERT,
     ALERTS,
+    CHANGE,
+    CORRECTION,
     DESK,
     FLOOD,
     LAMPANG,
@@ -35,6 +37,7 @@ from tests.fakes.correspondents import (
     PURPOSE,
     REGISTER,
     SERVICES,
+    SILA,
     TEXT,
     Letters,
 )
@@ -104,6 +107,13 @@ async def test_one_letter_goes_to_several(town: PostTown) -> None:
         assert sorted(each.recipient for each in known.recipients) == ["interior", "sila"]
 
 
+async def test_one_group_goes_where_its_members_are(town: PostTown) -> None:
+    """Named alone a group is no agency of the address."""
+    async with client(town, DESK) as desk:
+        sent = await desk.send("group:municipalities", LETTER, TEXT, purpose=PURPOSE, reference="r-1")
+    assert sent.recipients == ["sila"]
+
+
 async def test_an_event_reaches_its_subscribers(town: PostTown) -> None:
     """Publishing tells how many; a subscriber finds it in its mailbox."""
     async with client(town, ALERTS) as alerts, client(town, LAMPANG) as lampang:
@@ -111,6 +121,32 @@ async def test_an_event_reaches_its_subscribers(town: PostTown) -> None:
         assert sent.recipients == 2
         got = await first(lampang)
         assert (got.kind, got.id, sorted(got.body)) == ("event", sent.document, ["area", "level"])
+
+
+async def test_a_system_subscribes_by_itself(town: PostTown) -> None:
+    """It is told since when, finds it in the list, and ends it; what the folder says cannot be ended so."""
+    async with client(town, DESK) as desk, client(town, SILA) as sila:
+        made = await desk.subscribe("interior", ALERT, purpose=PURPOSE)
+        assert (made["by"], await desk.subscriptions()) == ("api", [made])
+        await desk.unsubscribe("interior", ALERT)
+        assert await desk.subscriptions() == []
+        with pytest.raises(Conflict, match=r"subscription\.not_possible"):
+            await sila.unsubscribe("interior", ALERT)
+
+
+async def test_a_second_person_decides(town: PostTown) -> None:
+    """What waits is listed with its body; the decision gives a receipt, and a second one is a conflict."""
+    clerk, registrar = town.says("saensuk", sub="clerk-17"), town.says("interior", sub="r-2", post="registrar")
+    async with client(town, DESK) as desk, client(town, REGISTER) as register:
+        held = await desk.send("interior", CORRECTION, CHANGE, purpose=PURPOSE, reference="c-1", user_assertion=clerk)
+        (waits,) = await register.approvals(user_assertion=registrar)
+        assert (held.state, waits["document"], waits["body"]) == ("held", held.document, CHANGE)
+        decided = await register.decide(held.document, "declined", user_assertion=registrar, reason="wrong person")
+        assert (decided["state"], bool(decided["receipt"])) == ("declined", True)
+        with pytest.raises(Conflict, match=r"approval\.decided"):
+            await register.decide(held.document, "approved", user_assertion=registrar)
+        with pytest.raises(NotPermitted, match="post"):
+            await register.approvals(user_assertion=town.says("interior", sub="r-2"))
 
 
 async def test_a_rejection_has_its_reason(town: PostTown) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ import orjson
 import pytest
 from aiohttp import web
 
-from gateway.core.model import Way
+from gateway.core.model import AgencyId, Way
+from gateway.core.receipt import digest_field
 from gateway.edge.documents.gatekeeping import STREAK
+from gateway.edge.documents.gates import close
+from gateway.edge.documents.road import MAX_IN_HAND_BYTES
 from tests.fakes.correspondents import ALERT, ALERTS, DESK, FLOOD, LAMPANG, POLITE, SILA, Letters
 from tests.fakes.deliveries import DeliveryTown, delivering, push, recipient
 from tests.fakes.post_office import claims_of
 from tests.fakes.town import Office, Reaction, answers
 
 INTERIOR = "interior"
+ELSEWHERE = AgencyId("elsewhere"), "webhook"
 
 
 @pytest.fixture
@@ -132,6 +137,72 @@ async def test_one_that_is_silent_delays_nobody(tmp_path: Path, office: Office) 
     assert sorted(ids(office)) == sorted(stuck)
 
 
+async def test_nothing_is_begun_that_could_outlast_80_percent_of_its_lease(tmp_path: Path, office: Office) -> None:
+    """A lease of 30 s and a deadline of 10 s: what would begin 21 s after the claim waits for the next one."""
+    now, claimed, begun = [0.0], list[float](), list[float]()
+
+    def name() -> int:
+        claimed.append(now[0])
+        return len(claimed)
+
+    async def takes(_: web.BaseRequest) -> web.StreamResponse:
+        begun.append(now[0] - claimed[-1])
+        now[0] += 7
+        return web.json_response({})
+
+    office.react = takes
+    async with writing(tmp_path, office, deadline=10.0) as town:
+        dispatcher = town.gateway.dispatcher
+        dispatcher._closing = True  # so that all five are there at the first claim
+        waiting = [await sent(town) for _ in range(5)]
+        desk = dispatcher._desk
+        dispatcher._desk = replace(desk, hand=replace(desk.hand, clock=lambda: now[0]), claims=name)
+        dispatcher._closing = False
+        await comes_to(town, waiting[-1], "arrived")
+    assert begun == [0, 7, 14, 0, 7]
+
+
+async def test_with_too_many_bytes_in_hand_each_way_has_one_document(tmp_path: Path, office: Office) -> None:
+    """Others hold all that a process may: one that hangs takes no more than one, and a neighbour's all arrive."""
+    hang = asyncio.Event()
+
+    async def hangs(_: web.BaseRequest) -> web.StreamResponse:
+        await hang.wait()
+        return web.json_response({})
+
+    office.react = hangs
+    async with recipient() as neighbour:
+        async with delivering(tmp_path, to(push(INTERIOR, office.url), push("lampang", neighbour.url))) as town:
+            desk = town.gateway.dispatcher._desk
+            desk.in_hand[ELSEWHERE] = MAX_IN_HAND_BYTES
+            stuck = [await sent(town, f"S{n}") for n in range(4)]
+            free = [await sent(town, f"F{n}", "lampang") for n in range(10)]
+            for document in free:
+                await comes_to(town, document, "arrived")
+            assert len(office.seen) == 1
+            hang.set()
+            for document in stuck:
+                await comes_to(town, document, "arrived")
+            assert sum(desk.in_hand.values()) == MAX_IN_HAND_BYTES
+
+
+async def test_a_document_at_which_the_system_hangs_makes_way(tmp_path: Path, office: Office) -> None:
+    """No answer in time: its lane is left alone too, so that the next one to be asked about is another one."""
+    never = asyncio.Event()
+
+    async def hangs(_: web.BaseRequest) -> web.StreamResponse:
+        await never.wait()
+        return web.json_response({})
+
+    office.react = hangs
+    async with writing(tmp_path, office, deadline=0.1) as town:
+        await sent(town)
+        await closed(town)
+        ((wait,),) = town.rows("select due - (julianday('now') - 2440587.5) * 86400.0 from lanes")
+        assert 0.2 < wait <= 1
+        never.set()
+
+
 async def test_an_agency_that_is_down_is_asked_seldom(tmp_path: Path, office: Office) -> None:
     """With 200 documents waiting only probes go, one at a time; then everything comes, each once, in order."""
     await office.shut()
@@ -213,6 +284,20 @@ async def test_five_failures_in_a_row_close_the_gate(tmp_path: Path, office: Off
         await comes_to(town, await sent(town, "last"), "arrived")
 
 
+async def test_a_system_that_answers_is_never_left_alone_for_minutes(tmp_path: Path, office: Office) -> None:
+    """It fails with a dozen documents in a row: what is sound still goes within seconds, as the next probe."""
+    office.react = answers({}, 500)
+    async with writing(tmp_path, office) as town:
+        for _ in range(11):
+            await town.gateway.mailroom.post.run(close(AgencyId(INTERIOR), "webhook", lambda _: 0.0, "it failed"))
+        await sent(town, "P")
+        async with asyncio.timeout(15):
+            while gates(town)[0][2] < 12:
+                await town.metrics()
+        ((seconds,),) = town.rows("select g.not_before - d.changed from gates g, deliveries d")
+        assert 5 < seconds < 30  # the fifth pause: 16 s, less what chance takes
+
+
 async def test_one_poisonous_document_backs_off_alone(tmp_path: Path, office: Office) -> None:
     """A document at which the system fails each time holds back its own case, and the next hundred go."""
     office.react = by_case(poison=answers({}, 500))
@@ -280,6 +365,7 @@ async def test_an_event_is_cut_for_each_subscriber(tmp_path: Path) -> None:
             await met(each)
             told = orjson.loads(each.seen[0].body)["data"]
             assert (told["body"], told["cut"], told["kind"]) == ({"level": "red", "area": "TH-20"}, True, "event")
+            assert told["digest"] == digest_field(sha256(orjson.dumps(told["body"])).digest())
 
 
 async def test_receipts_go_to_the_sender_by_its_way(tmp_path: Path, office: Office) -> None:

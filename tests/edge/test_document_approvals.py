@@ -114,6 +114,19 @@ async def test_only_the_post_sees_what_waits(tmp_path: Path) -> None:
     assert (entry.facts["documents"], entry.particulars["person"]["subject"]) == ([document], "registrar-2")
 
 
+async def test_an_assertion_without_a_post_is_told_what_it_lacks(tmp_path: Path) -> None:
+    """An empty list would say that nothing waits; claims of other names are no post."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        person = town.says("interior", sub="registrar-2", role="registrar")
+        listed = await town.say("GET", "/approvals", REGISTER, exchange_user_assertion=person)
+        decided = await town.say(
+            "POST", f"/approvals/{document}", REGISTER, {"decision": "approved"}, exchange_user_assertion=person
+        )
+    assert [(each.status, each.body["code"]) for each in (listed, decided)] == [(403, "approval.role")] * 2
+    assert all('claim "post"' in each.body["detail"] for each in (listed, decided))
+
+
 async def test_both_sides_see_where_it_stands(tmp_path: Path) -> None:
     """Held for sender and approver; the recipient that does not approve sees nothing yet."""
     async with opened(tmp_path) as town:

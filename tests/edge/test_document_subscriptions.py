@@ -14,15 +14,18 @@ GONE = {"publisher": "interior", "service": ALERT}
 async def test_a_subscription_lasts_until_it_is_ended(tmp_path: Path) -> None:
     """It is listed and gets events; once ended it gets none, and both are in the journal."""
     async with opened(tmp_path, Letters(subscriptions=())) as town:
-        assert (await town.say("POST", "/subscriptions", DESK, WISH)).status == 201
-        assert (await town.say("POST", "/subscriptions", DESK, WISH)).status == 201
+        made = await town.say("POST", "/subscriptions", DESK, WISH)
+        again = await town.say("POST", "/subscriptions", DESK, WISH)
         (listed,) = (await town.say("GET", "/subscriptions")).body["subscriptions"]
         first = await town.send(FLOOD, "/events", ALERT, ALERTS)
-        assert (await town.say("DELETE", "/subscriptions", DESK, GONE)).status == 204
+        gone = await town.say("DELETE", "/subscriptions", DESK, GONE)
         assert (await town.say("DELETE", "/subscriptions", DESK, GONE)).status == 204
         second = await town.send(FLOOD, "/events", ALERT, ALERTS)
         words = [each.facts["what"] for each in town.entries() if "consumer" in each.facts and "what" in each.facts]
     assert (listed["publisher"], listed["service"], listed["by"]) == ("interior", ALERT, "api")
+    assert (made.status, made.body, again.status, again.body) == (201, listed, 201, listed)
+    assert [each.headers.get("Exchange-Entry") is not None for each in (made, again, gone)] == [True, False, True]
+    assert gone.status == 204
     assert (first.body["recipients"], second.body["recipients"]) == (1, 0)
     assert words == ["subscribed", "unsubscribed"]
 

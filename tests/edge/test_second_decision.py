@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 
+import orjson
+
 from gateway.core.delivery import Go
 from gateway.core.model import AgencyId
+from gateway.core.receipt import digest_field
 from gateway.edge.documents import ends
 from gateway.edge.documents.leasing import Leases, Wanted
 from gateway.edge.documents.records import Out
@@ -15,7 +19,7 @@ from gateway.edge.store import StoreFailed
 from tests.fakes.correspondents import ALERT, ALERTS, FLOOD, POLITE, REGISTER, SILA, Letters
 from tests.fakes.databases import server, shared, url
 from tests.fakes.pollers import changed, fetched, ids, recalled, told
-from tests.fakes.post_office import PostTown, opened
+from tests.fakes.post_office import PostTown, claims_of, opened
 from tests.fakes.town import until
 
 __all__ = ["server", "shared", "url"]
@@ -175,9 +179,27 @@ async def test_nothing_is_handed_out_unwritten(tmp_path: Path) -> None:
 
 
 async def test_an_event_is_cut_to_what_the_subscriber_may_see(tmp_path: Path) -> None:
-    """The envelope says that it was cut: the digest is that of the whole."""
+    """Nothing in the envelope speaks of the rest: the digest is that of the part, and the publisher's own is left out."""
     async with opened(tmp_path) as town:
-        await town.send(FLOOD, "/events", ALERT, ALERTS)
+        await town.send(FLOOD, "/events", ALERT, ALERTS, exchange_case="C-1")
         (event,) = (await fetched(town, SILA)).body["documents"]
-        assert event["body"] == {"level": FLOOD["level"], "area": FLOOD["area"]}
-        assert (event["kind"], event["cut"]) == ("event", True)
+        part = orjson.dumps({"level": FLOOD["level"], "area": FLOOD["area"]})
+        assert (orjson.dumps(event["body"]), event["digest"]) == (part, digest_field(sha256(part).digest()))
+        assert (event["kind"], event["cut"], event["attachments"]) == ("event", True, [])
+        assert (event["case"], event["reference"], event["receipt"]) == (None, None, None)
+
+
+async def test_a_subscriber_learns_nowhere_what_the_whole_is(tmp_path: Path) -> None:
+    """Neither its page nor a receipt has digest or reference of the event; its publisher's first receipt has both."""
+    async with opened(tmp_path) as town:
+        sent = (await town.send(FLOOD, "/events", ALERT, ALERTS, exchange_case="C-1")).body
+        leased = (await fetched(town, SILA)).body["lease"]
+        said = {"outcome": "retrieved", "lease": leased}
+        got = (await town.say("POST", f"/inbox/{sent['document']}", SILA, said)).body
+        page = (await town.say("GET", f"/documents/{sent['document']}", SILA)).body
+        found = (await town.say("GET", "/documents?role=received", SILA, exchange_case="C-1")).body
+    receipts = [claims_of(each) for each in (*page["receipts"], got["receipt"])]
+    assert [each["state"] for each in receipts] == ["arrived", "retrieved", "retrieved"]
+    assert not any({"digest", "reference"} & each.keys() for each in receipts)
+    assert (page["digest"], page["reference"], found["documents"]) == (None, None, [])
+    assert {"digest", "reference"} < claims_of(sent["receipt"]).keys()

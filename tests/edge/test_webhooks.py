@@ -152,10 +152,21 @@ VERDICTS: Mapping[int, tuple[bool, bool, Reason | None]] = {
 async def test_what_an_answer_says(outbound: HttpOutbound, office: Office, status: int, protocol: str) -> None:
     """Each status says whether it is this document or the system, for now or for good; nothing is asked twice."""
     office.react = answers({}, status, Location=f"{office.url}/else", Retry_After="7")
-    fault = await refused(of(office, protocol), around(outbound))
+    first = replace(HANDED, envelope={**HANDED.envelope, "redelivered": False})
+    fault = await refused(of(office, protocol), around(outbound), first)
     assert (fault.sent, fault.whole, fault.reason) == VERDICTS[status]
     assert fault.retry_after in ((7.0,) if fault.reason is None and status >= 401 else (None,))
     assert len(office.seen) == 1
+
+
+@pytest.mark.parametrize("protocol", ["webhook", "http"])
+async def test_409_to_a_repetition_is_no_rejection(outbound: HttpOutbound, office: Office, protocol: str) -> None:
+    """The system may have the document, or be busy with it: it is tried again. What 412 says holds all the same."""
+    office.react = answers({}, 409, Retry_After="7")
+    fault = await refused(of(office, protocol), around(outbound))
+    assert (fault.sent, fault.whole, fault.reason, fault.retry_after) == (True, False, None, 7.0)
+    office.react = answers({}, 412)
+    assert (await refused(of(office, protocol), around(outbound))).reason is Reason.STALE_RECORD
 
 
 async def test_no_answer(outbound: HttpOutbound, office: Office) -> None:

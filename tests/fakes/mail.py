@@ -272,11 +272,13 @@ class Office(Counter):
         lanes_: int = 100,
         per_lane: int = 10,
         seconds: float = LONG,
+        most_bytes: int = lanes.MAX_CLAIMED_BYTES,
     ) -> tuple[Lane, ...]:
         """As a dispatcher does."""
         self.count += 1
         name = f"{self.journal.writer}-{self.count}"
-        return await self.run(lanes.claim(recipient, by, name, lanes=lanes_, per_lane=per_lane, seconds=seconds))
+        how = {"lanes": lanes_, "per_lane": per_lane, "most_bytes": most_bytes}
+        return await self.run(lanes.claim(recipient, by, name, seconds=seconds, **how))
 
     async def settle(self, lane: Lane, *results: Result, back_off: float = 0.0) -> bool:
         """One lane."""

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gateway.core.attachment import File
 from gateway.core.entry import Particulars
 from gateway.core.model import AgencyId, Kind, ServiceId, SystemId
 from gateway.edge.documents.records import Addressee, Hold, Paper, Submission
@@ -39,7 +40,7 @@ def submission(
         seconds=30 * DAY,
         to=to or (addressee(),),
         hold=hold,
-        attachments=tuple(attachments),
+        attachments=tuple(File(name, bytes(32), 1, "application/pdf") for name in attachments),
         facts={"agreement": "A-1", "purpose": "building_permit"},
         particulars=Particulars(case="C-77", key=reference),
         raw=raw,

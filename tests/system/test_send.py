@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from tests.fakes import post_office
-from tests.fakes.correspondents import DESK, LETTER, PURPOSE, REGISTER, TEXT
+from tests.fakes.correspondents import CHANGE, CORRECTION, DESK, LETTER, PURPOSE, REGISTER, TEXT
 from tests.fakes.post_office import PostTown, claims_of
 
 
@@ -24,10 +24,12 @@ async def town(tmp_path: Path) -> AsyncIterator[PostTown]:
         yield opened
 
 
-async def send(town: PostTown, *more: str, to: str = "interior", file: str = "letter.json") -> tuple[int, str]:
+async def send(
+    town: PostTown, *more: str, to: str = "interior", file: str = "letter.json", service: str = LETTER
+) -> tuple[int, str]:
     """The exit code and all that was printed."""
     named = ("--gateway", town.at.public, "--client-id", DESK, "--key", "key.json", "--purpose", PURPOSE)
-    command = (sys.executable, "-m", "gateway", "send", to, LETTER, file, *named, *more)
+    command = (sys.executable, "-m", "gateway", "send", to, service, file, *named, *more)
     process = await asyncio.create_subprocess_exec(
         *command, stdout=PIPE, stderr=asyncio.subprocess.STDOUT, cwd=town.folder
     )
@@ -66,6 +68,16 @@ async def test_a_refusal_is_told_as_the_gateway_tells_it(town: PostTown) -> None
     (town.folder / "odd.json").write_bytes(b'{"subject": 7}')
     code, said = await send(town, file="odd.json")
     assert (code, "at /subject" in said, "Traceback" in said) == (1, True, False)
+
+
+async def test_a_person_stands_behind_what_needs_an_approval(town: PostTown) -> None:
+    """The assertion is read from a file; one that is not there is told."""
+    (town.folder / "change.json").write_bytes(orjson.dumps(CHANGE))
+    (town.folder / "person.jwt").write_text(town.says("saensuk", sub="clerk-17", post="clerk") + "\n", "ascii")
+    code, said = await send(town, "--assertion", "person.jwt", service=CORRECTION, file="change.json")
+    assert (code, "State      held: waits for a second person" in said) == (0, True), said
+    code, said = await send(town, "--assertion", "nobody.jwt", service=CORRECTION, file="change.json")
+    assert (code, "nobody.jwt cannot be read as an assertion: No such file" in said) == (1, True), said
 
 
 async def test_what_cannot_be_sent_is_told(town: PostTown) -> None:

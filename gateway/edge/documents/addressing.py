@@ -190,8 +190,16 @@ def agreements(found: Sequence[Permit]) -> Mapping[str, Any]:
 
 
 def grounds(trail: Trail, found: Sequence[Permit]) -> Mapping[str, Any]:
-    """What the entry says of them: one agreement with its grant, or the agreement of each recipient."""
-    said = {**trail.grounds(), **agreements(found)}
-    if "agreements" in said:
-        said |= {"agreement": None, "grant": None, "legal_basis": None}
+    """What the entry says of them: one agreement with its grant and legal basis, or those of each recipient."""
+    said: dict[str, Any] = {**trail.grounds(), "agreement": None, "grant": None, "legal_basis": None}
+    said |= agreements(found)
+    bases = {each.agreement.id: each.agreement.legal_basis for each in found}
+    if len(bases) == 1:
+        said["legal_basis"] = found[0].agreement.legal_basis
+    else:
+        said["legal_bases"] = {name: basis for name, basis in bases.items() if basis is not None} or None
+    if len({(each.agreement.id, each.grant.index) for each in found}) == 1:
+        said["grant"] = found[0].grant.index
+    else:
+        said["grants"] = {each.recipient: each.grant.index for each in found} or None
     return said

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 from aiohttp import web
 
 from gateway.core import document, policy
 from gateway.core.delivery import Refused, State
 from gateway.core.entry import Step as Entered
 from gateway.core.identity import Caller
-from gateway.core.model import AgencyId, Person, agency_of
+from gateway.core.model import AgencyId, Catalogue, Person, agency_of
+from gateway.core.receipt import instant
 from gateway.core.refusal import Refusal
 from gateway.core.shape import Shape, parse
 from gateway.edge.documents import addressing, records
@@ -26,25 +28,24 @@ from gateway.edge.documents.bounds import Bounds
 from gateway.edge.documents.positions import PAPER, paper_of
 from gateway.edge.documents.records import Addressee, Paper, Seal, Step, Taken
 from gateway.edge.documents.scribe import Scribe
-from gateway.edge.documents.view import instant
 from gateway.edge.evidence import Trail, shown
 from gateway.edge.front import Released, permitted
 from gateway.edge.journal import Journal
+from gateway.edge.keys import NotOpened
 
 ALL = "/v1/approvals"
 ONE = "/v1/approvals/{document}"
 MAX_HELD = 100
 """Documents in one answer, oldest first; what is decided makes room for more."""
-MAX_HELD_BYTES = 8 * 2**20
+MAX_HELD_BYTES = 2 * 2**20
 """Of their bodies together, beyond the first."""
 MAX_REASON = 500
 """Characters."""
 
 _SAID = f"{PAPER}, p.submitted, p.expires, p.recipient, p.role, p.requester, p.head, p.body"
-_HELD = (
-    f"select {_SAID} from documents p where p.approver = $1 and p.state = 'held' and p.role = $2 "  # noqa: S608 - names of columns
-    f"and p.expires > {{now}} order by p.seq limit {MAX_HELD}"
-)
+_WAIT = "p.approver = $1 and p.state = 'held' and p.role = $2 and p.expires > {now}"
+_SIZES = f"select p.id, coalesce(length(p.body), 0) from documents p where {_WAIT} order by p.seq limit {MAX_HELD}"  # noqa: S608 - names of columns
+_HELD = f"select {_SAID} from documents p where {_WAIT} and p.id in ({{ids}}) order by p.seq"  # noqa: S608 - the same
 _ONE = f"select {_SAID}, p.approver, p.state from documents p where p.id = $1"  # noqa: S608 - the same
 _DECISION = Shape(
     {
@@ -57,10 +58,15 @@ _DECISION = Shape(
         "additionalProperties": False,
     }
 )
+_NO_POST = (
+    'The assertion names no post: its claim "post" must be a text, the role that the agreement asks for. Other claims '
+    "such as role or roles are not read."
+)
 _WORDS = {
     "approval.same_person": "The person who asked for it cannot decide.",
     "approval.decided": "It does not wait for a decision any more.",
 }
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,8 @@ class Chamber:
     """What deciding works with."""
 
     asking: Asking
+    in_force: Callable[[], Catalogue]
+    """Raises Refusal journal.unavailable while nobody knows what is suspended."""
     post: Journal
     journal: Journal
     scribe: Scribe
@@ -107,21 +115,36 @@ class Approvals:
         these = self._these
         caller = await these.asking.caller(request, trail)
         person = _person(trail)
-        rows = await these.asking.rows(_HELD, agency_of(caller.system), person.post or "")
-        found: list[Held] = []
-        size = 0
-        for row in rows:
-            held = self._opened(row)
-            size += len(held.body or b"")
-            if found and size > MAX_HELD_BYTES:
-                break
-            found.append(held)
+        if person.post is None:
+            raise Refusal("approval.role", _NO_POST)
+        found = await self._waiting(agency_of(caller.system), person.post)
         if found:  # what is shown is written down first, like everything that leaves
             ids = {"documents": [each.paper.id for each in found]}
             trail.stamp = await these.journal.append(trail.draft(Entered.SHOWN, status=200, more=ids))
         own = these.mac(document.of_person(person))
         told = {"approvals": [_shown(each, own) for each in found]}
         return Released(200, orjson.dumps(told), headers={"Cache-Control": "private, no-store"})
+
+    async def _waiting(self, agency: AgencyId, post: str) -> list[Held]:
+        """The oldest; their bodies are read only where there is room for them."""
+        rows = await self._these.asking.rows(_SIZES, agency, post)
+        ids: list[str] = []
+        size = 0
+        for identifier, length in rows:
+            size += length
+            if ids and size > MAX_HELD_BYTES:
+                break
+            ids.append(identifier)
+        if not ids:
+            return []
+        places = ", ".join(f"${place + 3}" for place in range(len(ids)))
+        found: list[Held] = []
+        for row in await self._these.asking.rows(_HELD.replace("{ids}", places), agency, post, *ids):
+            try:
+                found.append(self._opened(row))
+            except NotOpened:  # one must not hide the others
+                log.error("held_unreadable", document=row[0])  # noqa: TRY400 - no traceback in a line
+        return found
 
     def _opened(self, row: Sequence[Any]) -> Held:
         submitted, expires, recipient, role, requester, head, body = row[7:14]
@@ -167,12 +190,13 @@ class Approvals:
             raise document.unknown()
         held = self._opened(rows[0])
         if person.post != held.role:
-            raise Refusal("approval.role", f"The agreement asks for a person whose post is {held.role}.")
+            raise Refusal("approval.role", _NO_POST if person.post is None else f"The agreement asks for a person whose post is {held.role}.")
         return held
 
     async def _approved(self, trail: Trail, held: Held, person: Person, reason: str | None) -> Taken | Refused:
         """Policy is asked again: what may not be sent today does not go out, and waits on."""
-        these, now, paper = self._these, trail.catalogue, held.paper
+        these, paper = self._these, held.paper
+        now = these.in_force()  # the body may have taken seconds to arrive
         decision = policy.redecide(
             now,
             consumer=paper.sender,
@@ -241,5 +265,5 @@ def _shown(held: Held, person: bytes) -> dict[str, Any]:
         "attachments": head.get("attachments") or [],
         "submitted": instant(held.submitted),
         "until": instant(held.expires),
-        "body": parse(held.body) if held.body is not None else None,
+        "body": orjson.Fragment(held.body) if held.body is not None else None,
     }

@@ -9,7 +9,8 @@ import structlog
 
 from gateway.core.model import AgencyId, Way
 from gateway.core.refusal import Refusal
-from gateway.edge.store import Reads, StoreFailed
+from gateway.edge.store import Reads
+from gateway.edge.telemetry import place
 
 LOOK_SECONDS = 1.0
 """Between two counts, at least."""
@@ -59,12 +60,12 @@ class Bounds:
             self._added[where] = self._added.get(where, 0) + 1
 
     async def count(self) -> None:
-        """Count anew. Raises StoreFailed."""
+        """Count anew. Raises StoreFailed, StoreRefused."""
         before = self._added
         self._added = {}
         try:
             rows = await self._reader.read(COUNT)
-        except StoreFailed:
+        except BaseException:  # whatever it was: what was added stays counted
             self._added = {where: before.get(where, 0) + self._added.get(where, 0) for where in {*before, *self._added}}
             raise
         self._counted = {(recipient, way): int(opened) for recipient, way, opened in rows}
@@ -76,8 +77,8 @@ class Bounds:
             try:
                 await self.count()
                 self.late = False
-            except StoreFailed:
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong in a count, the next one must come
                 if not self.late:
-                    log.warning("waiting_not_counted")
+                    log.warning("waiting_not_counted", **place(error))
                 self.late = True
             await sleep(max(LOOK_SECONDS, SHARE * (time.monotonic() - begun)))

@@ -1,13 +1,14 @@
 """What a recipient is told beside the body: the envelope, the same on every way."""
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from gateway.core.receipt import digest_field, instant
 from gateway.core.shape import parse
 from gateway.edge.documents.records import RECEIPT, Out, Seal, body_context, head_context
 from gateway.protocols.handover import Handed
@@ -41,40 +42,43 @@ def delivery_id(out: Out) -> str:
     return f"{out.paper.id}-{writer_and_number.replace('.', '-')}"
 
 
-def envelope(out: Out, head: Mapping[str, Any], *, cut: bool = False) -> dict[str, Any]:
-    """As JSON. ``cut``: the subscriber sees a part of the body, so that the digest, the sender's, is not of that."""
-    paper = out.paper
+def envelope(out: Out, head: Mapping[str, Any], part: bytes | None = None) -> dict[str, Any]:
+    """As JSON. ``part``: what leaves of an event, where the subscriber may not see the whole of it.
+
+    Then nothing speaks of the rest: by the digest of the whole what was cut away could be guessed, and checked.
+    """
+    paper, cut = out.paper, part is not None
     told: dict[str, Any] = {
         "id": delivery_id(out),
         "kind": out.kind,
         "service": paper.service,
         "sender": paper.sender,
         "on_behalf": paper.on_behalf,
-        "reference": paper.reference,
-        "submitted": datetime.fromtimestamp(out.submitted, UTC).isoformat(timespec="milliseconds"),
-        "digest": f"sha-256=:{base64.b64encode(paper.digest).decode()}:",
+        "reference": None if cut else paper.reference,
+        "submitted": instant(out.submitted),
+        "digest": digest_field(paper.digest if part is None else hashlib.sha256(part).digest()),
         "unit": out.unit or None,
         "late": out.requeued,
         "attempt": out.attempts,
         "redelivered": out.touched or out.requeued > 0,
-        "receipt": out.first_receipt.decode(),
+        "receipt": None if cut else out.first_receipt.decode(),
     }
     if out.kind == RECEIPT:
         told["document"] = paper.id
     else:
         agreements = head.get("agreements") or {}
         told["purpose"] = head.get("purpose")
-        told["case"] = head.get("case")
+        told["case"] = None if cut else head.get("case")
         told["agreement"] = head.get("agreement") or agreements.get(out.recipient)
-        told["attachments"] = head.get("attachments") or []
+        told["attachments"] = [] if cut else head.get("attachments") or []
         told["cut"] = cut
     return told
 
 
-def handed(out: Out, opened: Opened, released: bytes, seconds: float) -> Handed:
-    """What a way gets to hand over; ``released`` is what the recipient may see of the body."""
+def handed(out: Out, opened: Opened, released: bytes, seconds: float, *, cut: bool) -> Handed:
+    """What a way gets to hand over; ``released`` is what the recipient may see of the body, ``cut``: not the whole."""
     receipt = out.kind == RECEIPT
-    told = envelope(out, opened.head, cut=released != opened.raw)
+    told = envelope(out, opened.head, released if cut else None)
     return Handed(
         id=told["id"],
         kind=out.kind,

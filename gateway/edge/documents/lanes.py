@@ -19,6 +19,8 @@ from gateway.edge.store import Driver, Plan, Rows
 
 MAX_PROBED = 64
 """Lanes among which a probe is chosen: of those that have waited longest, and as many of the latest."""
+MAX_CLAIMED_BYTES = 4 * 2**20
+"""Of bodies, after which a claim takes no more; its first document goes however large it is."""
 
 _FREE = "opened > 0 and due <= {now} and lease < {now}"
 _HAPPENED = {
@@ -40,9 +42,19 @@ class Chosen:
 
 
 def claim(
-    recipient: AgencyId, way: str, claim: str, *, lanes: int, per_lane: int, seconds: float
+    recipient: AgencyId,
+    way: str,
+    claim: str,
+    *,
+    lanes: int,
+    per_lane: int,
+    seconds: float,
+    most_bytes: int = MAX_CLAIMED_BYTES,
 ) -> Work[tuple[Lane, ...]]:
-    """Lanes of one agency's way that are due, for so many seconds; of a closed gate one lane, as the probe, or none."""
+    """Lanes of one agency's way that are due, for so many seconds; of a closed gate one lane, as the probe, or none.
+
+    ``most_bytes``: of bodies, after which it takes no more.
+    """
 
     def plan(_: Book) -> Plan[tuple[Lane, ...]]:
         probe = bool((yield from gates.failures(recipient, way)))
@@ -54,7 +66,7 @@ def claim(
             chosen = yield from choose("recipient = $2 and way = $3", (recipient, way), lanes)
         if probe and not chosen:
             yield from gates.not_used(recipient, way)
-        return (yield from take(chosen, claim, per_lane=per_lane, seconds=seconds, probe=probe))
+        return (yield from take(chosen, claim, per_lane=per_lane, seconds=seconds, probe=probe, most_bytes=most_bytes))
 
     return plan
 
@@ -92,12 +104,27 @@ def _chosen(row: Sequence[Any]) -> Chosen:
 
 
 def take(
-    chosen: Collection[Chosen], claim: str, *, per_lane: int, seconds: float, probe: bool = False
+    chosen: Collection[Chosen],
+    claim: str,
+    *,
+    per_lane: int,
+    seconds: float,
+    probe: bool = False,
+    most_bytes: int = MAX_CLAIMED_BYTES,
 ) -> Plan[tuple[Lane, ...]]:
-    """Lease them, with their oldest open deliveries, which from here on may have been sent."""
+    """Lease them, with their oldest open deliveries, which from here on may have been sent.
+
+    A lane of which no document fits any more is left for the next claim.
+    """
     if not chosen:
         return ()
-    values = [value for each in chosen for value in (*each.key, claim, seconds)]
+    rows = yield _oldest(per_lane), [value for each in chosen for value in (*each.key, most_bytes)]
+    outs: dict[LaneKey, list[Out]] = {}
+    for out in map(_out, rows):
+        outs.setdefault((out.recipient, out.okey), []).append(out)
+    if not outs:
+        return ()
+    values = [value for key in outs for value in (*key, claim, seconds)]
     yield (
         (
             "with v(r, o, c, s) as ({rows text text text float8}) update lanes "
@@ -105,25 +132,23 @@ def take(
         ),
         values,
     )
-    rows = yield _oldest(per_lane), [value for each in chosen for value in each.key]
-    outs = [_out(row) for row in rows]
-    if outs:
-        yield (
-            (
-                "with v(id) as ({rows int8}) update deliveries set touched = true, attempts = attempts + 1 from v "
-                "where seq = v.id"
-            ),
-            [each.seq for each in outs],
-        )
-    claimed = []
-    for each in chosen:
-        mine = tuple(out for out in outs if (out.recipient, out.okey) == each.key)
-        claimed.append(Lane(each.key, claim, each.service, unit=each.unit, out=mine, probe=probe))
-    return tuple(claimed)
+    yield (
+        (
+            "with v(id) as ({rows int8}) update deliveries set touched = true, attempts = attempts + 1 from v "
+            "where seq = v.id"
+        ),
+        [each.seq for mine in outs.values() for each in mine],
+    )
+    return tuple(
+        Lane(each.key, claim, each.service, unit=each.unit, out=tuple(outs[each.key]), probe=probe)
+        for each in chosen
+        if each.key in outs
+    )
 
 
 def _oldest(per_lane: int) -> str:
-    """The oldest open deliveries of some lanes.
+    """The oldest open deliveries of some lanes, the first of each before the second of any, until their bodies are
+    as large as a claim takes.
 
     From each to the next one by the index: a window function would read the whole of a long lane, and so does a bound
     by number where the planner believes that lanes are long.
@@ -135,12 +160,17 @@ def _oldest(per_lane: int) -> str:
     its_own = "select receipt from steps where seq = d.step"
     receipt = f"case when d.step is null then ({begun} limit 1) else ({its_own}) end"
     return (
-        f"with recursive v(r, o) as ({{rows text text}}), c(r, o, seq, place) as (select r, o, ({first}), 1 from v "  # noqa: S608
-        f"union all select c.r, c.o, ({following}), c.place + 1 from c where c.seq > 0 and c.place < {per_lane:d}) "
+        f"with recursive v(r, o, most) as ({{rows text text int8}}), c(r, o, most, seq, place) as ("  # noqa: S608
+        f"select r, o, most, ({first}), 1 from v union all "
+        f"select c.r, c.o, c.most, ({following}), c.place + 1 from c where c.seq > 0 and c.place < {per_lane:d}), "
+        "w(seq, most, before) as (select c.seq, c.most, sum(coalesce(length(p.body), 0)) over (order by c.place, c.seq "
+        "rows between unbounded preceding and 1 preceding) from c join deliveries d on d.seq = c.seq "
+        "left join documents p on p.id = d.document and d.step is null) "
         f"select {PAPER}, d.seq, d.recipient, d.okey, d.kind, d.state, d.unit, d.subscriber, d.touched, "
         "d.attempts + 1, d.requeued, p.submitted, d.since, p.catalogue, p.head, "
         f"case when d.step is null then p.body end, {receipt} "
-        "from c join deliveries d on d.seq = c.seq join documents p on p.id = d.document order by d.seq"
+        "from w join deliveries d on d.seq = w.seq join documents p on p.id = d.document "
+        "where coalesce(w.before, 0) < w.most order by d.seq"
     )
 
 

@@ -13,7 +13,7 @@ from gateway.core.refusal import Refusal
 from gateway.edge.documents import envelope, lanes, mailbox
 from gateway.edge.documents.records import RECEIPT, Lane, Out, Result, Seal, Settlement
 from gateway.edge.documents.scribe import Scribe
-from gateway.edge.documents.second import Second, Verdict, released
+from gateway.edge.documents.second import Second, Verdict, cuts, released
 from gateway.edge.evidence import new_id
 from gateway.edge.journal import Book, Journal
 from gateway.edge.store import Plan
@@ -158,7 +158,7 @@ class Leases:
             return Given(envelope.envelope(out, opened.head), orjson.dumps(envelope.claims(out.first_receipt)))
         raw = opened.raw or b"null"
         shown = released(raw, verdict)
-        return Given(envelope.envelope(out, opened.head, cut=shown != raw), shown)
+        return Given(envelope.envelope(out, opened.head, shown if cuts(verdict) else None), shown)
 
 
 def _never(out: Out, verdict: Verdict) -> Result:

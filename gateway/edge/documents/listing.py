@@ -14,6 +14,7 @@ from gateway.core.delivery import State
 from gateway.core.exchange import SERVICE
 from gateway.core.identity import single
 from gateway.core.model import Agency, AgencyId
+from gateway.core.receipt import instant
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import view
 from gateway.edge.documents.asking import Asking, home
@@ -26,6 +27,8 @@ ALL = "/v1/documents"
 USUAL = 50
 MAX_LISTED = 100
 """Documents on one page."""
+MARGIN_SECONDS = 600.0
+"""By which a document's id may be older than its row: what it waited, and how far two clocks stand apart."""
 
 _QUERY = frozenset(("role", "state", "service", "since", "max", "after"))
 _SAID = "p.id, p.kind, p.state, p.sender, p.on_behalf, p.service, p.reference, p.submitted, p.recipient"
@@ -82,6 +85,11 @@ def sent(agency: Agency, system: str, wanted: Wanted) -> Statement:
     _narrowed(own, wanted)
     behalf.add("p.on_behalf = {0} and p.agency <> {0}", agency.id)
     _narrowed(behalf, wanted)
+    if wanted.after is not None:  # only among those that show: a page must not tell what else there is
+        its_own = " and x.sender = {2}" if agency.documents_by_system else ""
+        last = f"select x.seq from documents x where x.id = {{0}} and (x.on_behalf = {{1}} or x.agency = {{1}}{its_own})"  # noqa: S608 - names of columns
+        for where in (own, behalf):
+            where.add(f"p.seq < ({last})", wanted.after, agency.id, *([system] if its_own else ()))
     most = wanted.most + 1
     return f"{_page(own, most, 'a')} union all {_page(behalf, most, 'b')} order by seq desc limit {most}", own.values
 
@@ -97,8 +105,8 @@ def _narrowed(where: _Where, wanted: Wanted) -> None:
             f"(exists ({_AT} and d.state = {{0}}) or (p.state = {{0}} and not exists ({_AT})))",
             wanted.state.value,
         )
-    if wanted.after is not None:
-        where.add("p.seq < (select seq from documents where id = {0})", wanted.after)
+    if wanted.since is not None:
+        where.add("p.seq > coalesce((select seq from documents where id < {0} order by id desc limit 1), 0)", _id(wanted.since))
     _common(where, wanted)
 
 
@@ -110,8 +118,15 @@ def received(agency: Agency, wanted: Wanted) -> Statement:
     if wanted.state is not None:
         where.add("d.state = {0}", wanted.state.value)
     if wanted.after is not None:
-        last = "select max(seq) from deliveries where document = {0} and recipient = {1} and kind <> 'receipt'"
-        where.add(f"d.seq < ({last})", wanted.after, agency.id)
+        last = "select max(x.seq) from deliveries x where x.document = {0} and x.recipient = {1} and x.kind <> 'receipt'"
+        where.add(f"d.seq < ({last} and (x.touched or x.state in ({_REACHED})))", wanted.after, agency.id)
+    if wanted.since is not None:
+        # a held one's delivery is younger than its neighbours: it bounds nothing
+        before = "select id from documents where id < {0} and approver is null order by id desc limit 1"
+        first = f"select max(x.seq) from deliveries x where x.document = ({before}) and x.kind <> 'receipt'"  # noqa: S608
+        where.add(f"d.seq > coalesce(({first}), 0)", _id(wanted.since))
+    if wanted.case is not None:  # of an event it is the publisher's own, and nobody is to find it out by asking
+        where.add("d.kind <> 'event'")
     _common(where, wanted)
     table = "deliveries d join documents p on p.id = d.document"
     return f"select d.seq, {_SAID} from {table} where {where} order by d.seq desc limit {wanted.most + 1}", where.values  # noqa: S608 - words of this module
@@ -190,6 +205,12 @@ class Listing:
         )
 
 
+def _id(since: float) -> str:
+    """An id before which no document of that instant, or a later one, was made: ids sort by time (RFC 9562)."""
+    millis = f"{max(0, int((since - MARGIN_SECONDS) * 1000)):012x}"[-12:]
+    return f"{millis[:8]}-{millis[8:]}-7000-8000-000000000000"
+
+
 def _instant(text: str) -> float:
     try:
         at = datetime.fromisoformat(text)
@@ -214,7 +235,7 @@ def _line(row: Sequence[Any], places: Sequence[tuple[str, str]], wanted: Wanted)
         "sender": sender,
         "on_behalf": behalf,
         "reference": reference if wanted.sent else None,
-        "submitted": view.instant(submitted),
+        "submitted": instant(submitted),
         "state": view.overall(State(state), states),
         "summary": document.summary(states),
         "recipients": [each for each, _ in places[:_SHOWN_RECIPIENTS]] or ([recipient] if recipient else []),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from gateway.core.attachment import File
 from gateway.core.delivery import State
 from gateway.core.entry import Particulars
 from gateway.core.model import AgencyId, Kind, ServiceId, SystemId
@@ -79,7 +80,7 @@ class Submission:
     """Until ``deliver_within`` has passed."""
     to: tuple[Addressee, ...]
     hold: Hold | None
-    attachments: tuple[str, ...]
+    attachments: tuple[File, ...]
     facts: Mapping[str, Any]
     """What its journal entries say beside the paper's: exchange, agreement, grant, legal basis, purpose, remote."""
     particulars: Particulars = field(default_factory=Particulars)
@@ -181,6 +182,11 @@ class Lane:
     out: tuple[Out, ...]
     probe: bool = False
     """It goes to an agency whose gate is closed, and alone."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the bodies that came with it."""
+        return sum(len(out.body or b"") for out in self.out)
 
 
 @dataclass(frozen=True, slots=True)

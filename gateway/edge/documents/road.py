@@ -31,6 +31,9 @@ MAX_UNSETTLED = 4
 """Times the way's concurrency: tours that ended and wait for the database. Nothing is claimed beyond it."""
 AGAIN_SECONDS = 0.25
 """Between two attempts to settle while the database cannot, until the lease has ended."""
+MAX_WAY_BYTES = 16 * 2**20
+MAX_IN_HAND_BYTES = 64 * 2**20
+"""Of bodies that one way has in hand, and all ways of the process; beyond it a way has one document at a time."""
 
 log = structlog.get_logger()
 
@@ -44,6 +47,8 @@ class Desk:
     scribe: Scribe
     streaks: MutableMapping[Key, set[str]] = field(default_factory=dict)
     """Documents that failed since the last success of the way, where any did."""
+    in_hand: MutableMapping[Key, int] = field(default_factory=dict)
+    """Bytes of the bodies that each way has in hand."""
     claims: Callable[[], int] = field(default_factory=lambda: itertools.count(1).__next__)
 
 
@@ -98,16 +103,27 @@ class Road:
 
     async def go(self) -> None:
         """Until nothing is due, or the gate is closed, and all is settled."""
-        while True:
-            self._stir.clear()
-            if self.wanted:
-                await self._claim()
-            if not self._tours and not self._ready and not self._ended and self._settling is None:
+        try:
+            while True:
+                self._stir.clear()
                 if self.wanted:
-                    continue
-                return
-            if not self._stir.is_set():
-                await self._stir.wait()
+                    await self._claim()
+                if not self._tours and not self._ready and not self._ended and self._settling is None:
+                    if self.wanted:
+                        continue
+                    return
+                if not self._stir.is_set():
+                    await self._stir.wait()
+        finally:
+            self._desk.in_hand.pop(self.key, None)
+
+    @property
+    def _room(self) -> int:
+        """Bytes of bodies that a claim may bring; what has nothing in hand gets one document in any case."""
+        held = self._desk.in_hand
+        own = held.get(self.key, 0)
+        room = min(lanes.MAX_CLAIMED_BYTES, MAX_WAY_BYTES - own, MAX_IN_HAND_BYTES - sum(held.values()))
+        return room if own else max(1, room)
 
     async def _claim(self) -> None:
         """As many lanes as may be in hand; where there is no room for some, the next tour that ends makes it."""
@@ -116,19 +132,22 @@ class Road:
             open_now, way = served(hand.catalogue(), self.key)
             places = self._concurrency = way.concurrency if way else CONCURRENCY
             free = AHEAD * places - len(self._tours) - len(self._ready)
-            if free < places or len(self._ended) > MAX_UNSETTLED * places:
+            room = self._room
+            if free < places or room <= 0 or len(self._ended) > MAX_UNSETTLED * places:
                 return
             self._more = False
             if not open_now:
                 return
             begun, seconds = hand.clock(), lease(way)
             name = f"{desk.post.writer}.{desk.claims()}"
-            plan = lanes.claim(*self.key, name, lanes=free, per_lane=PER_LANE, seconds=seconds)
+            plan = lanes.claim(*self.key, name, lanes=free, per_lane=PER_LANE, seconds=seconds, most_bytes=room)
             found = await desk.post.run(plan)
         except Refusal:  # nobody knows what is suspended, or the database cannot: the next look tries again
             self._more = False
             return
-        self._more = self._more or len(found) == free
+        size = sum(lane.size for lane in found)
+        desk.in_hand[self.key] = desk.in_hand.get(self.key, 0) + size
+        self._more = self._more or len(found) == free or size >= room
         until = begun + USABLE * seconds
         self._ready.extend(Tour(hand, way, self.key, lane, until) for lane in found)
         self._begin()
@@ -165,6 +184,8 @@ class Road:
                     if self._desk.hand.clock() > until:
                         break
                     await asyncio.sleep(AGAIN_SECONDS)  # not settled, all of it would be handed over once more
+                held = self._desk.in_hand
+                held[self.key] = held.get(self.key, 0) - sum(tour.lane.size for tour in tours)
                 self._more = self._more or any(tour.again for tour in tours)
         finally:
             self._settling = None

@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 
 from gateway.core import entry, receipt
+from gateway.core.attachment import File
 from gateway.core.delivery import State
 from gateway.core.entry import SALTS_BYTES, Bodies, Draft, Particulars, Stamp
 from gateway.core.jwk import signature
-from gateway.core.model import Catalogue, Way, agency_of
+from gateway.core.model import Catalogue, Kind, Way, agency_of
 from gateway.core.receipt import Receipt
 from gateway.edge.documents.opening import Opening, deliver
 from gateway.edge.documents.records import RECEIPT, LaneKey, Paper, Seal, Step, detail_context
@@ -65,6 +66,7 @@ class Line:
     particulars: Particulars = field(default_factory=Particulars)
     recipients: tuple[str, ...] | None = None
     """Where they are several."""
+    attachments: tuple[File, ...] = ()
 
 
 class Scribe:
@@ -138,12 +140,14 @@ class Scribe:
         if step.name not in _STATES and step.name != entry.Step.OVERDUE:
             return Written(stamp, None)
         paper = step.paper
+        # of an event's receipts the first is its publisher's alone; the others show to subscribers, who may see a part
+        whole = paper.kind is not Kind.EVENT or step.name == State.SUBMITTED
         said = Receipt(
             instance=self._instance,
             document=paper.id,
-            reference=paper.reference,
+            reference=paper.reference if whole else None,
             service=paper.service,
-            digest=paper.digest,
+            digest=paper.digest if whole else None,
             sender=paper.sender,
             on_behalf=paper.on_behalf,
             recipient=step.recipient,
@@ -157,6 +161,7 @@ class Scribe:
             unconfirmed=step.unconfirmed,
             late=step.late,
             overdue=step.name == entry.Step.OVERDUE,
+            attachments=tuple(each.digest for each in line.attachments),
         )
         return Written(stamp, self._sign(said.claims()))
 
@@ -183,7 +188,8 @@ class Scribe:
             "late": step.late or None,
             **more,
         }
-        said = {"person": step.person, "reason": step.text, "number": step.number, **aside}
+        files = tuple({"attachment": each.id, "digest": receipt.digest_field(each.digest)} for each in line.attachments)
+        said = {"person": step.person, "reason": step.text, "number": step.number, "attachments": files or None, **aside}
         beside = replace(line.particulars, **{name: value for name, value in said.items() if value is not None})
         return entry.draft(facts, line.bodies, beside, salts)
 

@@ -142,6 +142,11 @@ def _verdict(out: Out, decision: policy.Decision | None, snapshot: Snapshot, now
     return Verdict(go, decision.code, decision.agreement, decision.grant)
 
 
+def cuts(verdict: Verdict) -> bool:
+    """Whether a subscriber may see a part of an event only, even where that happens to be all of it."""
+    return verdict.grant is not None and verdict.grant.disclose is not None
+
+
 def released(raw: bytes, verdict: Verdict) -> bytes:
     """What of an event its subscriber may see; a document goes whole."""
     if verdict.grant is None or verdict.grant.disclose is None:

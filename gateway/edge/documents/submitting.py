@@ -126,21 +126,25 @@ def _attached(new: Sequence[Submission]) -> Plan[dict[str, Refusal]]:
     some = [each for each in new if each.attachments]
     shown: dict[AgencyId, set[str]] = {}
     for agency in sorted({agency_of(each.paper.sender) for each in some}):
-        ids = sorted({file for each in some if agency_of(each.paper.sender) == agency for file in each.attachments})
+        ids = sorted({file for each in some if agency_of(each.paper.sender) == agency for file in _ids(each)})
         rows = yield files.seen(agency, ids)
         shown[agency] = set(files.kept(rows))
-    sound = {each.paper.id: each for each in some if shown[agency_of(each.paper.sender)].issuperset(each.attachments)}
-    gone = yield from files.refer([(file, document) for document, each in sound.items() for file in each.attachments])
+    sound = {each.paper.id: each for each in some if shown[agency_of(each.paper.sender)].issuperset(_ids(each))}
+    gone = yield from files.refer([(file, document) for document, each in sound.items() for file in _ids(each)])
     refused = {}
     for each in some:
         document = each.paper.id
-        if document not in sound or not gone.isdisjoint(each.attachments):
+        if document not in sound or not gone.isdisjoint(_ids(each)):
             yield "delete from uses where document = $1", (document,)
             yield "delete from documents where id = $1", (document,)
             refused[document] = Refusal(
                 "attachment.unknown", "Exchange-Attachments names a file that is not there, or not yours."
             )
     return refused
+
+
+def _ids(each: Submission) -> tuple[str, ...]:
+    return tuple(file.id for file in each.attachments)
 
 
 def _line(each: Submission) -> Line:
@@ -151,6 +155,7 @@ def _line(each: Submission) -> Line:
         bodies=Bodies(received=each.raw),
         particulars=each.particulars,
         recipients=None if recipient else tuple(to.recipient for to in each.to),
+        attachments=each.attachments,
     )
 
 

@@ -8,14 +8,14 @@ import orjson
 from aiohttp import web
 
 from gateway.core import policy
-from gateway.core.entry import Draft
+from gateway.core.entry import Draft, Stamp
 from gateway.core.exchange import AGENCY, SERVICE
 from gateway.core.identity import Caller
 from gateway.core.model import AgencyId, Kind, ServiceId, SystemId
+from gateway.core.receipt import instant
 from gateway.core.refusal import Refusal
 from gateway.core.shape import Shape
 from gateway.edge.documents.asking import Asking, home
-from gateway.edge.documents.view import instant
 from gateway.edge.evidence import Trail, administered
 from gateway.edge.front import Released, permitted
 from gateway.edge.journal import Book, Journal
@@ -54,6 +54,7 @@ _TAKE = (
     "on conflict (system, publisher, service) do update set purpose = excluded.purpose "
     "where subscriptions.purpose <> excluded.purpose returning since"
 )
+_STANDS = "select since from subscriptions where system = $1 and publisher = $2 and service = $3"
 _DROP = "delete from subscriptions where system = $1 and publisher = $2 and service = $3 returning since"
 
 
@@ -100,10 +101,11 @@ class Subscriptions:
         trail.provider, trail.service = wish.publisher, wish.service
         self._hold(trail, caller, wish)
         drafted = administered(trail.catalogue, "subscribed", **_facts(trail, wish), purpose=wish.purpose)
-        room = await self._post.run(_taken(wish, drafted))
-        if not room:
+        since, stamp = await self._post.run(_taken(wish, drafted))
+        if since is None:
             raise Refusal("subscription.not_possible", f"A system has at most {MAX_SUBSCRIPTIONS} subscriptions.")
-        return Released(201, orjson.dumps(_shown(wish.publisher, wish.service, wish.purpose)))
+        trail.stamp = stamp
+        return Released(201, orjson.dumps(_shown(wish.publisher, wish.service, wish.purpose, instant(since))))
 
     def _hold(self, trail: Trail, caller: Caller, wish: Wish) -> None:
         now = trail.catalogue
@@ -134,7 +136,7 @@ class Subscriptions:
         ):
             raise Refusal("subscription.not_possible", "Your agency's folder subscribes to it: take it out there.")
         drafted = administered(trail.catalogue, "unsubscribed", **_facts(trail, wish))
-        await self._post.run(_dropped(wish, drafted))
+        trail.stamp = await self._post.run(_dropped(wish, drafted))
         return Released(204, b"")
 
 
@@ -149,26 +151,24 @@ def _facts(trail: Trail, wish: Wish) -> Mapping[str, str]:
     }
 
 
-def _taken(wish: Wish, drafted: Draft) -> Callable[[Book], Plan[bool]]:
-    """False: the system has too many. One that is there already, for the same purpose, makes no entry."""
+def _taken(wish: Wish, drafted: Draft) -> Callable[[Book], Plan[tuple[float | None, Stamp | None]]]:
+    """Since when it stands, None where the system has too many. One that stands for the same purpose makes no entry."""
 
-    def plan(book: Book) -> Plan[bool]:
+    def plan(book: Book) -> Plan[tuple[float | None, Stamp | None]]:
         rows = yield _ROOM, (wish.system, wish.publisher, wish.service)
         if rows[0][0] >= MAX_SUBSCRIPTIONS:
-            return False
+            return None, None
         changed = yield _TAKE, (wish.system, wish.publisher, wish.service, wish.purpose)
-        if changed:
-            book.write(drafted)
-        return True
+        stands = changed or (yield _STANDS, (wish.system, wish.publisher, wish.service))
+        return float(stands[0][0]), book.write(drafted) if changed else None
 
     return plan
 
 
-def _dropped(wish: Wish, drafted: Draft) -> Callable[[Book], Plan[None]]:
-    def plan(book: Book) -> Plan[None]:
+def _dropped(wish: Wish, drafted: Draft) -> Callable[[Book], Plan[Stamp | None]]:
+    def plan(book: Book) -> Plan[Stamp | None]:
         gone = yield _DROP, (wish.system, wish.publisher, wish.service)
-        if gone:
-            book.write(drafted)
+        return book.write(drafted) if gone else None
 
     return plan
 

@@ -6,7 +6,7 @@ receipt again whatever has become of agreements and bounds since.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from gateway.core import attachment, document, policy
+from gateway.core.attachment import File
 from gateway.core.document import Target
 from gateway.core.exchange import Head, address, once, read_head, shaped
 from gateway.core.identity import Caller
@@ -157,7 +158,7 @@ class Taking:
         return addressing.subscribers(trail.catalogue, publisher, target.service, trail.at, rows)
 
     def _submission(
-        self, trail: Trail, wish: Wish, letter: Letter, files: tuple[Mapping[str, object], ...]
+        self, trail: Trail, wish: Wish, letter: Letter, files: tuple[File, ...]
     ) -> Submission:
         head, these, life = wish.head, self._these, document.life_of(wish.service)
         if head.key is None:
@@ -173,7 +174,7 @@ class Taking:
             "person": shown(trail.person) if trail.person else None,
             "traceparent": trail.span.traceparent,
             "agreement": None,
-            "attachments": files,
+            "attachments": [each.shown for each in files],
             **addressing.agreements(wish.permits),
         }
         return Submission(
@@ -194,7 +195,7 @@ class Taking:
             seconds=document.seconds(life.deliver_within, trail.at, trail.catalogue),
             to=tuple(addressing.addressee(letter, each, trail.catalogue, these.mac) for each in wish.permits),
             hold=addressing.hold(trail, wish.permits, wish.sender, these.mac),
-            attachments=wish.attachments,
+            attachments=files,
             facts=addressing.grounds(trail, wish.permits),
             particulars=trail.particulars(),
             raw=raw,

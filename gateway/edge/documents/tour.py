@@ -16,7 +16,7 @@ from gateway.core.model import Agency, AgencyId, Catalogue, Standing, Way
 from gateway.core.refusal import Refusal
 from gateway.edge.documents.envelope import handed, unsealed
 from gateway.edge.documents.records import RECEIPT, Lane, Out, Result, Seal, Settlement
-from gateway.edge.documents.second import Second, Verdict, released
+from gateway.edge.documents.second import Second, Verdict, cuts, released
 from gateway.edge.documents.takers import Key
 from gateway.edge.keys import NotOpened
 from gateway.edge.store import StoreFailed, StoreRefused
@@ -151,7 +151,7 @@ class Tour:
         if opened.raw is None:
             return self._ended(Result(out, State.UNDELIVERABLE, sent=False, reason=Reason.OTHER))
         raw = opened.raw if out.kind == RECEIPT else released(opened.raw, verdict)
-        told = handed(out, opened, raw, way.deadline)
+        told = handed(out, opened, raw, way.deadline, cut=cuts(verdict))
         begun, self.at = hand.clock(), out
         try:
             accepted = await hand.takers.hand_over(self.key, told)
@@ -173,7 +173,10 @@ class Tour:
         self.fault = fault
         if fault.whole:
             stopped = fault.reason is Reason.STOPPED
-            return self._wait(out, 0.0, "stopped" if stopped else "unavailable", sent=fault.sent)
+            # it may be this document at which the system hangs, and the others come first when it is asked again
+            alone = fault.sent and not stopped and fault.retry_after is None
+            seconds = pause(out.attempts, self.hand.chance()) if alone else 0.0
+            return self._wait(out, seconds, "stopped" if stopped else "unavailable", sent=fault.sent)
         seconds = pause(out.attempts, self.hand.chance(), fault.retry_after)
         return self._wait(out, seconds, "failed", sent=fault.sent)
 

@@ -1,17 +1,17 @@
 """A document as its sender, its recipients and its approver may see it: state, recipients, history, receipts."""
 
-import base64
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from gateway.core import document
+from gateway.core.attachment import digest_field
 from gateway.core.delivery import State, ended
 from gateway.core.document import Side
-from gateway.core.model import Agency, AgencyId, SystemId
+from gateway.core.model import Agency, AgencyId, Kind, SystemId
+from gateway.core.receipt import instant
 from gateway.edge.documents.records import Seal, detail_context
 from gateway.edge.store import Reads
 
@@ -104,7 +104,7 @@ class Found:
     @property
     def ended(self) -> bool:
         """Nothing will happen to it any more by itself."""
-        return all(ended(each.state) for each in self.at) if self.at else ended(self.own)
+        return all(ended(each.state) for each in self.at) if self.at else self.own is not State.HELD
 
 
 async def find(reader: Reads, identifier: str) -> Found | None:
@@ -185,8 +185,13 @@ async def steps(reader: Reads, found: Found, unseal: Seal, only: AgencyId | None
 
 
 def shown(found: Found, side: Side, agency: AgencyId, happened: Sequence[Noted]) -> dict[str, Any]:
-    """The answer to ``GET /v1/documents/{id}``."""
+    """The answer to ``GET /v1/documents/{id}``.
+
+    What speaks of the whole of an event is its publisher's alone: a subscriber may see a part of it.
+    """
     places = found.of(side, agency)
+    whole = side is Side.SENDER or found.kind != Kind.EVENT
+    receipts = [each for each in happened if whole or each.step != State.SUBMITTED]
     return {
         "document": found.id,
         "kind": found.kind,
@@ -196,22 +201,17 @@ def shown(found: Found, side: Side, agency: AgencyId, happened: Sequence[Noted])
         "reference": found.reference if side is Side.SENDER else None,
         "submitted": instant(found.submitted),
         "state": overall(found.own, [each.state for each in places]),
-        "digest": f"sha-256=:{base64.b64encode(found.digest).decode()}:",
+        "digest": digest_field(found.digest) if whole else None,
         "summary": document.summary([each.state for each in places]),
         "recipients": [_recipient(each, happened) for each in places] or _held_for(found),
         "history": [_history(each) for each in happened],
-        "receipts": [each.receipt for each in happened if each.receipt is not None],
+        "receipts": [each.receipt for each in receipts if each.receipt is not None],
     }
 
 
 def overall(own: State, states: Sequence[str]) -> str:
     """One word for all recipients, where one is true of all of them."""
     return states[0] if len(set(states)) == 1 else own.value
-
-
-def instant(at: float) -> str:
-    """Seconds since 1970 as an instant with its offset."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
 def _held_for(found: Found) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable,
 
 import structlog
 
-from gateway.edge.store import StoreFailed
+from gateway.edge.store import StoreFailed, StoreRefused
+from gateway.edge.telemetry import place
 
 LOOK_SECONDS = 0.25
 """Between two looks at what is waited for."""
@@ -84,8 +85,11 @@ class Waiters:
         """One look. Whoever waits for something that changed meanwhile is woken."""
         try:
             now = await self._look(tuple(self._by_key))
-        except StoreFailed:  # who waits gets an answer when its time is over
+        except (StoreFailed, StoreRefused):  # who waits gets an answer when its time is over
             log.warning("waiting_not_looked")
+            return
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in a look, the next one must come
+            log.error("waiting_broken", **place(error))  # noqa: TRY400 - no traceback in a log line
             return
         for key, waiting in self._by_key.items():
             there = now.get(key)
