@@ -32,7 +32,7 @@ from gateway.edge.documents.post import Post
 from gateway.edge.documents.reach import Reach
 from gateway.edge.documents.reading import Reading, Shelf
 from gateway.edge.documents.reception import Reception
-from gateway.edge.documents.records import Addressee
+from gateway.edge.documents.records import RECEIPT, Addressee
 from gateway.edge.documents.replies import Replies
 from gateway.edge.documents.road import Desk
 from gateway.edge.documents.rounds import Rounds
@@ -84,10 +84,17 @@ class Mailroom:
         self.waiters = Waiters(partial(newest, self.reader))
         self.post = Journal(driver.beside(), observe=around.meters.committed, tell=self._happened)
         sign = signer(keyring.signing)
-        self.scribe = Scribe(around.settings.instance, sign, keyring.seal, keyring.mac, around.catalogue)
+        self.bounds = Bounds(self.reader)
+        self.scribe = Scribe(
+            around.settings.instance,
+            sign,
+            keyring.seal,
+            keyring.mac,
+            around.catalogue,
+            full=lambda way: self.bounds.full(way, RECEIPT),
+        )
         self.second = Second(self.reader, around.in_force, keyring.open)
         self.submitting = Post(self.post, self.reader, self.scribe)
-        self.bounds = Bounds(self.reader)
         self.gauges = Gauges(self.reader, self.bounds, around.catalogue, around.meters)
         self.vault: Vault | None = None
         self.reach: Reach | None = None

@@ -202,6 +202,12 @@ class _Terms:
                 remedy = "Name what may leave, as JSON Pointers: disclose: [/identifier, /name]."
                 self._error(self._at("service"), "personal data is granted without disclose", remedy)
             return
+        if service.life is not None and service.life.attachments is not None:
+            message = f"disclose cuts {service.id}, and its attachments go whole: they may say what is cut away"
+            remedy = (
+                "Take attachments out of its service.yaml, or disclose out of the grant if it has no personal data."
+            )
+            self._error(self._at("disclose"), message, remedy)
         part, shape = ("document", service.request) if service.kind is Kind.EVENT else ("response", service.response)
         for number, pointer in enumerate(self.written.disclose):
             if not can_contain(shape.schema, pointer):

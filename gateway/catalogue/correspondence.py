@@ -8,6 +8,7 @@ from gateway.catalogue.description import REFUSED, homed, parameter, ref
 from gateway.catalogue.terms import held
 from gateway.core import policy
 from gateway.core.delivery import BY_RECIPIENT, State
+from gateway.core.document import MAX_NAMED
 from gateway.core.model import (
     Agency,
     AgencyId,
@@ -285,6 +286,7 @@ _SCHEMAS: Mapping[str, Any] = {
         submitted=_WHEN,
         state={"enum": [*State]},
         digest={"type": ["string", "null"], "description": "None of an event, for those who were told of it."},
+        attachments={"type": "array", "items": {"type": "object"}, "description": "As Attachment."},
         summary={"type": "object"},
         recipients={"type": "array", "items": _RECIPIENT},
         history={"type": "array", "items": _STEP},

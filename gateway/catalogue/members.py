@@ -211,6 +211,12 @@ class MailboxDelivery(_Delivery):
     """The agency fetches what there is for it."""
 
     protocol: Literal["mailbox"] = Field(description="How documents reach the agency.", examples=["mailbox"])
+    systems: list[Word] | None = Field(
+        default=None,
+        min_length=1,
+        description="The agency's systems that may fetch and answer here; left out: all of them.",
+        examples=[["front_desk"]],
+    )
 
 
 class _PushedDelivery(_Delivery):

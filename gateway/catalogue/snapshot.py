@@ -16,6 +16,7 @@ from gateway.catalogue.posting import posting, unheard
 from gateway.catalogue.reading import Finding, Known, Reading, Spot, digest
 from gateway.catalogue.shelf import Shelf
 from gateway.catalogue.ways import documents
+from gateway.catalogue.wires import wires
 from gateway.core.model import AgreementId, Catalogue, SystemId, agency_of, catalogue
 
 
@@ -63,6 +64,7 @@ class Loader:
         found = agreements.drafts(reading)
         endpoints(shelf)
         posting(shelf)
+        wires(shelf)
         leading = {draft.name for draft in found.good.values() if checks.agreement(shelf, draft)}
         who = shelf.agencies
         whole = catalogue(

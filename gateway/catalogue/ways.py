@@ -72,7 +72,7 @@ class Post:
             self._error((*place, "unit"), f'the agency has no unit "{written.unit}"', remedy)
 
     def _way(self, written: Written, name: str, place: Place) -> Way:
-        options = written.model_dump(by_alias=True, exclude_none=True, exclude=set(members.DELIVERY_KEYS))
+        options = written.model_dump(by_alias=True, exclude_none=True, exclude={*members.DELIVERY_KEYS, "systems"})
         expanded = {key: self.folder.expanded(option, (*place, key)) for key, option in options.items()}
         match written:
             case members.PythonDelivery():
@@ -95,7 +95,15 @@ class Post:
             concurrency=written.concurrency,
             max_waiting=written.max_waiting,
             standing=Standing(written.standing),
+            systems=self._fetching(written, place),
         )
+
+    def _fetching(self, written: Written, place: Place) -> frozenset[SystemId]:
+        """Who alone may fetch; nobody where everybody may."""
+        named = (written.systems or []) if isinstance(written, members.MailboxDelivery) else []
+        for count, system in enumerate(named):
+            self._system(system, (*place, "systems", count))
+        return frozenset(SystemId(f"{self.agency}.{system}") for system in named)
 
     def taken(self, ways: Iterable[Way]) -> dict[ServiceId, Endpoint]:
         """An endpoint for each document that comes by one of the ways, the first that takes it."""

@@ -24,7 +24,7 @@ class Subscribing:
         return list(told["subscriptions"])
 
     async def subscribe(self, publisher: str, service: str, *, purpose: str, timeout: float = 30.0) -> dict[str, Any]:  # noqa: ASYNC109 - as in exchange
-        """Be told of these events from now on; once more changes nothing. Raises NotPermitted where nothing permits it."""
+        """Be told of these events; once more changes nothing. Raises NotPermitted where no agreement permits it."""
         body = encoded({"publisher": publisher, "service": service, "purpose": purpose})
         reply = await self._line.call(Request("POST", _ADDRESS, _JSON, body), None, timeout)
         told = document(reply)

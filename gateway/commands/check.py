@@ -8,6 +8,7 @@ import typer
 from gateway import settings
 from gateway.catalogue import derived, scaffold
 from gateway.catalogue.reading import render
+from gateway.commands.holdings import lacking
 from gateway.commands.terminal import Root, fail, loaded, read_settings
 from gateway.core.model import Catalogue
 
@@ -23,6 +24,8 @@ def check(
         _write(chosen)
     found = loaded(chosen)
     findings = found.findings + derived.stale(chosen.catalogue)
+    if found.catalogue:
+        findings += lacking(chosen.catalogue, chosen.keys, found.catalogue)
     if findings:
         typer.echo(render(findings))
     errors = sum(finding.level == "error" for finding in findings)

@@ -13,8 +13,9 @@ from gateway.commands.ordering import carried_out, database_file, user
 from gateway.commands.terminal import accepted, fail, read_settings
 from gateway.core.delivery import State
 from gateway.edge import keys
-from gateway.edge.control import Order, Orders
+from gateway.edge.control import Order, Orders, Outcome
 from gateway.edge.documents import gates, orders, survey, sweeping
+from gateway.edge.documents.gatekeeping import STOPPED
 from gateway.edge.documents.gates import Gate
 from gateway.edge.documents.scribe import Scribe, signer
 from gateway.edge.documents.survey import Line, Told
@@ -91,6 +92,21 @@ def expire(document: Ids, *, reason: Reason, recipient: Recipient = None, by: By
 
 
 @app.command()
+def reopen(
+    agency: Annotated[str, typer.Argument(help="Whose way is closed.")],
+    way: Annotated[str, typer.Argument(help="Its name, as `gateway documents list` says it.")],
+    *,
+    reason: Reason,
+    by: By = None,
+) -> None:
+    """Hand over again on a way that is closed, also after a 410; the next failure closes it anew."""
+    said = {"recipient": agency, "way": way, "reason": reason, "who": by or user()}
+    outcome = _ordered(read_settings(), Order("reopen_way", said))
+    typer.echo(outcome.text, err=not outcome.done)
+    raise typer.Exit(0 if outcome.done else 1)
+
+
+@app.command()
 def check() -> None:
     """Hold the counters of what waits against what waits; a difference ends it with 1."""
     found = _read(sweeping.self_check(_reading(read_settings())))
@@ -105,14 +121,17 @@ def _order(kind: str, documents: Sequence[str], **said: str) -> None:
     chosen = read_settings()
     failed = 0
     for document in documents:
-        order = Order(kind, {"document": _id(document), **said})
-        try:
-            outcome = asyncio.run(carried_out(chosen, order, lambda: _orders(chosen)))
-        except (StoreFailed, ValueError) as error:
-            fail(str(error))
+        outcome = _ordered(chosen, Order(kind, {"document": _id(document), **said}))
         failed += not outcome.done
         typer.echo(outcome.text, err=not outcome.done)
     raise typer.Exit(1 if failed else 0)
+
+
+def _ordered(chosen: Settings, order: Order) -> Outcome:
+    try:
+        return asyncio.run(carried_out(chosen, order, lambda: _orders(chosen)))
+    except (StoreFailed, ValueError) as error:
+        fail(str(error))
 
 
 def _orders(chosen: Settings) -> Orders:
@@ -189,7 +208,12 @@ def _line(each: Line) -> str:
 
 
 def _gate(gate: Gate) -> str:
-    still = f"for {_age(gate.seconds)} still" if gate.seconds > 0 else "to be tried now"
+    if gate.reason.startswith(f"{STOPPED} "):
+        return (
+            f"{gate.recipient} takes nothing any more on its way {gate.way} (HTTP 410): it opens when its folder names "
+            f"another address there, or by `gateway documents reopen {gate.recipient} {gate.way}`"
+        )
+    still = f"for {_age(gate.seconds)} still" if gate.seconds > 0 else "to be tried with the next document"
     left = f"{gate.recipient} is left alone on its way {gate.way}"
     return f"{left} after {gate.failures} failures, {still}: {gate.reason}"
 

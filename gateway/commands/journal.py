@@ -1,6 +1,7 @@
 """The journal as people read it: ``gateway journal show`` and ``gateway journal check``."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, datetime, time
 from typing import Annotated
 from uuid import UUID
@@ -25,14 +26,23 @@ Database = Annotated[str | None, typer.Option(help="The database (default: GATEW
 def show(
     *,
     exchange: Annotated[str | None, typer.Option(help="Only this exchange, by its Exchange-Id.")] = None,
+    document: Annotated[str | None, typer.Option(help="Only this document, with what became of its files.")] = None,
     step: Annotated[Step | None, typer.Option(help="Only entries of this step.")] = None,
     since: Annotated[str | None, typer.Option(help="Only what is not older: a day or an instant.")] = None,
     last: Annotated[int | None, typer.Option(min=1, help="Only so many, the latest.")] = None,
+    particulars: Annotated[bool, typer.Option("--particulars", help="With what stands beside each entry.")] = False,
     database: Database = None,
 ) -> None:
-    """Print entries, one JSON line each, without their particulars; by time, where only some are asked for."""
-    wanted = Wanted(None if exchange is None else _exchange(exchange), step, None if since is None else _since(since))
-    rows: Iterable[Kept | Spoilt] = _rows(_place(database))
+    """Print entries, one JSON line each; by time, where only some are asked for."""
+    place = _place(database)
+    wanted = Wanted(
+        exchange=None if exchange is None else _id("--exchange must be an Exchange-Id", exchange),
+        step=step,
+        since=None if since is None else _since(since),
+        document=None if document is None else _id("--document must be the id of a document", document),
+    )
+    wanted = _with_files(place, wanted)
+    rows: Iterable[Kept | Spoilt] = _rows(place, wanted)
     if wanted != Wanted() or last is not None:
         try:
             rows = archive.by_time(rows, wanted, last)
@@ -41,7 +51,7 @@ def show(
     faults = 0
     for row in rows:
         if isinstance(row, Kept) and facts_of(row.entry):
-            typer.echo(orjson.dumps(archive.shown(row)))
+            typer.echo(orjson.dumps(archive.shown(row, beside=particulars)))
         else:
             faults += 1
             why = f"{row.writer}.{row.n}: the entry is no JSON object" if isinstance(row, Kept) else row
@@ -62,18 +72,28 @@ def check(database: Database = None) -> None:
     raise typer.Exit(1 if found.faults else 0)
 
 
-def _rows(path: Place) -> Iterator[Kept | Spoilt]:
+def _rows(path: Place, wanted: Wanted) -> Iterator[Kept | Spoilt]:
     try:
-        yield from archive.rows(path)
+        yield from archive.rows(path, wanted.words)
     except StoreFailed as error:
         fail(str(error))
 
 
-def _exchange(text: str) -> str:
+def _with_files(path: Place, wanted: Wanted) -> Wanted:
+    """What is wanted of a document concerns what went along with it."""
+    if wanted.document is None:
+        return wanted
+    try:
+        return replace(wanted, files=archive.files_of(path, wanted.document))
+    except StoreFailed as error:
+        fail(str(error))
+
+
+def _id(what: str, text: str) -> str:
     try:
         return str(UUID(text))
     except ValueError:
-        fail(f'--exchange must be an Exchange-Id, a UUID such as 01939f5e-7b1c-7cc3-98c4-dc0c0c07398f, not "{text}".')
+        fail(f'{what}, a UUID such as 01939f5e-7b1c-7cc3-98c4-dc0c0c07398f, not "{text}".')
 
 
 def _since(text: str) -> datetime:

@@ -68,6 +68,8 @@ class Reason(StrEnum):
     OTHER = "other"
     NO_WAY = "no_way"
     """The recipient's folder names no way for the service any more."""
+    RECIPIENT_FULL = "recipient_full"
+    """As many of the publisher's events wait for the subscriber as may."""
     TOO_LARGE = "too_large"
     STOPPED = "stopped"
     """The recipient's system said that it takes nothing any more (HTTP 410)."""

@@ -102,7 +102,7 @@ class Particulars:
     number: str | None = None
     """The register number that a recipient gave a document."""
     attachments: tuple[Mapping[str, str], ...] = ()
-    """Of a submission: id and digest of each file that went along. Not in the entry: a digest is that of somebody's plan."""
+    """Of a submission: id and digest of each file that went along. A digest without salt can be guessed."""
 
 
 @dataclass(frozen=True, slots=True)

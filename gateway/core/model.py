@@ -1,7 +1,7 @@
 """The words of the gateway as values: what is said, who says it, who may."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, tzinfo
 from enum import StrEnum
 from typing import NewType
@@ -204,11 +204,17 @@ class Way:
     max_waiting: int
     """Documents that may wait for the agency on this way; more are refused to the sender."""
     standing: Standing
+    systems: frozenset[SystemId] = frozenset()
+    """Of a mailbox: who alone may fetch and answer; none named: every system of the agency."""
 
     @property
     def pulled(self) -> bool:
         """The agency fetches; nothing is handed over to it."""
         return self.protocol == MAILBOX
+
+    def admits(self, system: SystemId) -> bool:
+        """Whether a system of the agency may fetch here, and say what became of it."""
+        return not self.systems or system in self.systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +273,12 @@ class Agency:
     """What one of its systems sent is seen and recalled by that system alone, not by all of the agency's."""
 
     def way(self, service: ServiceId, unit: str | None = None) -> Way | None:
-        """The first way that takes the service; with a unit, the first of that unit's, if it has one."""
+        """The first that takes the service; with a unit, that unit's own, or a mailbox, which all units share."""
         ways = [each for each in self.deliveries if any(fits(service, pattern) for pattern in each.services)]
-        return next((each for each in ways if unit is not None and each.unit == unit), None) or next(iter(ways), None)
+        if unit is None or not ways:
+            return next(iter(ways), None)
+        shared = replace(ways[0], unit=unit) if ways[0].pulled and unit in self.units else ways[0]
+        return next((each for each in ways if each.unit == unit), shared)
 
     @property
     def receipts(self) -> Way | None:

@@ -1,7 +1,7 @@
 """The journal as it is read: entries shown, and everything held against its own hashes and numbers."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nlargest
@@ -60,12 +60,16 @@ def entries(path: Place) -> Iterator[Kept]:
     return (row for row in rows(path) if isinstance(row, Kept))
 
 
-def rows(path: Place) -> Iterator[Kept | Spoilt]:
-    """Everything by writer and number, month by month, without loading it all. Raises StoreFailed, also midway."""
-    return _of_a_file(path) if isinstance(path, Path) else map(_kept, postgres.journal_rows(path))
+def rows(path: Place, holding: Sequence[str] = ()) -> Iterator[Kept | Spoilt]:
+    """Everything by writer and number, month by month, without loading it all. Raises StoreFailed, also midway.
+
+    ``holding``: only entries in which one of these words stands somewhere; the database looks.
+    """
+    words = [word.encode() for word in holding]
+    return _of_a_file(path, words) if isinstance(path, Path) else map(_kept, postgres.journal_rows(path, words))
 
 
-def _of_a_file(path: Path) -> Iterator[Kept | Spoilt]:
+def _of_a_file(path: Path, words: Sequence[bytes]) -> Iterator[Kept | Spoilt]:
     engine = reader(path)
     try:
         with engine.connect() as connection:
@@ -76,10 +80,10 @@ def _of_a_file(path: Path) -> Iterator[Kept | Spoilt]:
                 driver.text_factory = lambda raw: raw.decode("utf-8", "replace")
             for (month,) in list(connection.execute(sa.text("select month from journal_months order by month"))):
                 table = sa.table(f"journal_{month}", *map(sa.column, ("writer", "n", "leaf", "entry", "particulars")))
-                found = connection.execution_options(yield_per=1000).execute(
-                    sa.select(*table.columns).order_by(table.c.writer, table.c.n)
-                )
-                for row in found:
+                select = sa.select(*table.columns).order_by(table.c.writer, table.c.n)
+                if words:
+                    select = select.where(sa.or_(*(sa.func.instr(table.c.entry, word) > 0 for word in words)))
+                for row in connection.execution_options(yield_per=1000).execute(select):
                     yield _kept(row)
     except sa.exc.SQLAlchemyError as error:
         raise StoreFailed(f"{path} cannot be read as a journal: is it the gateway's database?") from error
@@ -133,6 +137,42 @@ class Wanted:
     step: Step | None = None
     since: datetime | None = None
     """With its offset."""
+    document: str | None = None
+    """Entries of it, of what brought it or its receipts to somebody, and of its files."""
+    files: frozenset[str] = frozenset()
+    """That went along with the document, as ``files_of`` finds them."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """One of them stands in every entry that is meant; none: they all may be."""
+        if self.document is not None:
+            return (self.document, *sorted(self.files))
+        return () if self.exchange is None else (self.exchange,)
+
+    def means(self, facts: Mapping[str, Any]) -> bool:
+        """Whether an entry is of the exchange or the document."""
+        if self.exchange is not None and self.exchange not in (facts.get("exchange"), facts.get("first")):
+            return False
+        if self.document is None or facts.get("attachment") in self.files:
+            return True
+        handed = facts.get("documents")
+        named = (facts.get("document"), *(handed if isinstance(handed, list) else ()))
+        # a receipt that is handed out is called by its document and the entry which it is about
+        return any(isinstance(each, str) and f"{each}-".startswith(f"{self.document}-") for each in named)
+
+
+def files_of(path: Place, document: str) -> frozenset[str]:
+    """Ids of the files that went along with it, as long as that is not forgotten. Raises StoreFailed."""
+    wanted = Wanted(document=document)
+    found = (row for row in rows(path, wanted.words) if isinstance(row, Kept) and wanted.means(facts_of(row.entry)))
+    return frozenset(file for row in found for file in _attached(row.particulars or b"{}"))
+
+
+def _attached(particulars: bytes) -> Iterator[str]:
+    files = facts_of(particulars).get("attachments")
+    for each in files if isinstance(files, list) else ():
+        if isinstance(each, dict) and isinstance(each.get("attachment"), str):
+            yield each["attachment"]
 
 
 def by_time(found: Iterable[Kept | Spoilt], wanted: Wanted, last: int | None) -> Sequence[Kept | Spoilt]:
@@ -159,8 +199,7 @@ def _timed(found: Iterable[Kept | Spoilt], wanted: Wanted) -> Iterator[_Timed]:
     for place, row in enumerate(found):
         facts = facts_of(row.entry) if isinstance(row, Kept) else {}
         at = _seconds(facts.get("at"), at)
-        meant = wanted.exchange is None or wanted.exchange in (facts.get("exchange"), facts.get("first"))
-        if meant and wanted.step in (None, facts.get("step")) and at >= earliest:
+        if wanted.means(facts) and wanted.step in (None, facts.get("step")) and at >= earliest:
             yield at, place, row
 
 
@@ -176,6 +215,7 @@ def _seconds(at: object, otherwise: float) -> float:
     return otherwise if instant.tzinfo is None else instant.timestamp()
 
 
-def shown(kept: Kept) -> dict[str, object]:
-    """An entry with its leaf; its particulars are left out, as a terminal is no place for them."""
-    return {**facts_of(kept.entry), "leaf": kept.leaf.hex(), "forgotten": kept.particulars is None}
+def shown(kept: Kept, *, beside: bool = False) -> dict[str, object]:
+    """An entry with its leaf. Its particulars only where they are asked for: a terminal is no place for them."""
+    said = {**facts_of(kept.entry), "leaf": kept.leaf.hex(), "forgotten": kept.particulars is None}
+    return {**said, "beside": facts_of(kept.particulars)} if beside and kept.particulars is not None else said

@@ -359,12 +359,13 @@ async def may_undo(driver: Driver) -> bool:
     return bool(rows[0][0])
 
 
-def journal_rows(url: str) -> Iterator[Sequence[Any]]:
+def journal_rows(url: str, words: Sequence[bytes] = ()) -> Iterator[Sequence[Any]]:
     """The journal's rows by month, writer and number, as they all stood at one moment. Raises StoreFailed, also midway.
 
+    ``words``: only those in whose entry one of them stands.
     Not while an event loop runs in this thread.
     """
-    pages = _pages(dsn_of(url))
+    pages = _pages(dsn_of(url), words)
 
     async def following() -> Sequence[Sequence[Any]] | None:
         return await anext(pages, None)
@@ -379,13 +380,15 @@ def journal_rows(url: str) -> Iterator[Sequence[Any]]:
             runner.run(pages.aclose())
 
 
-async def _pages(dsn: str) -> AsyncGenerator[Sequence[Sequence[Any]], None]:
+async def _pages(dsn: str, words: Sequence[bytes]) -> AsyncGenerator[Sequence[Sequence[Any]], None]:
     connection = await connect(dsn, {"application_name": "gateway journal"})
     try:
         await connection.execute("begin isolation level repeatable read, read only")  # else numbers seem to be missing
         for (month,) in await connection.fetch("select month from journal_months order by month"):
             columns = "writer, n, leaf, entry, particulars"
-            cursor = await connection.cursor(f"select {columns} from journal_{month} order by writer, n")  # noqa: S608
+            said = " or ".join(f"position(${place} in entry) > 0" for place in range(1, len(words) + 1)) or "true"
+            select = f"select {columns} from journal_{month} where {said} order by writer, n"  # noqa: S608 - numbers
+            cursor = await connection.cursor(select, *words)
             while page := await cursor.fetch(PAGE):
                 yield page
     finally:

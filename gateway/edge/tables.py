@@ -153,10 +153,17 @@ LANES = sa.Table(
     sa.Column("due", sa.Double, nullable=False),
     sa.Column("owner", sa.Text),
     sa.Column("lease", sa.Double, nullable=False),
+    sa.Column("given", _BIG),
+    sa.Column("bound", sa.Text, nullable=False, server_default=""),
     sa.Index("lanes_waiting", "recipient", "way", "due", sqlite_where=_WAITING, postgresql_where=_WAITING),
     sqlite_with_rowid=False,
 )
-"""What keeps its order: the unit of leasing. ``opened`` counts open deliveries; ``unit`` is "" where it has none."""
+"""What keeps its order: the unit of leasing. ``opened`` counts open deliveries; ``unit`` is "" where it has none.
+
+``bound`` says with what they are counted together: "" letters, ``receipt``, or ``event:`` and their publisher.
+
+``given`` is the last delivery that the present claim got, or the last one did.
+"""
 
 GATES = sa.Table(
     "gates",
@@ -233,6 +240,7 @@ ATTACHMENTS = sa.Table(
     METADATA,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("agency", sa.Text, nullable=False),
+    sa.Column("system", sa.Text, nullable=False),
     sa.Column("object", sa.Text, nullable=False),
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("size", _BIG, nullable=False),
@@ -240,6 +248,7 @@ ATTACHMENTS = sa.Table(
     sa.Column("uploaded", sa.Double, nullable=False),
     sa.Column("keep_until", sa.Double, nullable=False),
     sa.Index("attachments_kept", "keep_until"),
+    sa.Index("attachments_bytes", "agency", "digest"),
     sqlite_with_rowid=False,
 )
 """Files that agencies uploaded; each agency has a row and an object of its own."""

@@ -30,8 +30,9 @@ def hand_over(way: Way, surroundings: Surroundings) -> Taker:
     secrets: Sequence[bytes] = ()
     if "secret" in way.options:
         name = options.text(way.options["secret"], "secret")
+        held = options.secret(surroundings.files, name)
         try:
-            secrets = webhook.secrets(options.secret(surroundings.files, name))
+            secrets = webhook.secrets(held)
         except ValueError as error:
             raise ValueError(f"the secret {name!r} {error}") from error
     return _Webhook(letterbox(way, surroundings), secrets, surroundings.webhook_keys)

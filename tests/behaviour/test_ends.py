@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from gateway.core.delivery import Refused, State
-from gateway.edge.documents import deadlines, ends
+from gateway.edge.documents import ends, orders
 from gateway.edge.documents.ends import Changed, Onward, Order, Outcome, Unchanged, claims_of
 from gateway.edge.documents.positions import lanes_of
 from gateway.edge.store import Driver
@@ -22,6 +22,7 @@ from tests.fakes.mail import (
     Office,
     fine,
     gathered,
+    town,
     waits,
     way,
     working,
@@ -132,6 +133,32 @@ async def test_an_outcome_before_the_push_is_answered(office: Office) -> None:
     assert await office.rows("select opened from lanes") == [(0,)]
 
 
+async def test_whether_a_lease_is_needed_says_the_way(office: Office) -> None:
+    """D8 holds of what was forwarded to a unit that is pushed to, too: it had arrived before."""
+    office.catalogue = town(way("health"), way("health", "permits", unit="permits"))
+    await office.put("a")
+    await office.hand_over()
+    onward = Onward("permits", "permits", lambda okey: f"{okey}-permits")
+    await office.run(ends.forward("a", HEALTH, Outcome("forwarded", "health.desk"), onward, office.scribe))
+    (lane,) = await office.claim(by="permits")
+    assert isinstance(await office.say("a", "registered", number="77"), Changed)
+    assert await office.settle(lane, fine(lane.out[0]))
+    assert (await office.state("a"), await office.steps("a")) == (
+        "registered",
+        ["submitted", "arrived", "forwarded", "registered"],
+    )
+
+
+async def test_what_lies_in_a_mailbox_needs_a_lease_in_any_state(office: Office) -> None:
+    """Whatever a node with a former folder wrote down of it."""
+    office.catalogue = town(way("health", BOX))
+    await office.put("a")
+    await office.sql("update lanes set way = $1", BOX)
+    await office.lease(claim="c")
+    assert await office.say("a", "registered", number="1") == Refused("document.lease")
+    assert isinstance(await office.say("a", "registered", number="1", lease="c"), Changed)
+
+
 async def test_an_outcome_counts_only_once_it_may_be_known(office: Office) -> None:
     """Nobody says anything of what was never handed over."""
     await office.put("a")
@@ -189,58 +216,6 @@ async def test_many_outcomes_at_once_are_one(office: Office) -> None:
     assert sorted(type(each).__name__ for each in answers) == ["Changed", *["Refused"] * 4]
 
 
-async def test_what_waits_too_long_expires(office: Office) -> None:
-    """Untouched: `expired`; touched: `unconfirmed` in the receipt; the next of the lane goes."""
-    await office.put("new", seconds=DEAD)
-    await office.put("sent", seconds=DEAD)
-    await office.put("after", okey="sent")
-    claimed = {lane.key[1]: lane for lane in await office.claim(seconds=DEAD, per_lane=1)}
-    await office.settle(claimed["new"], waits(claimed["new"].out[0]))
-    await office.settle(claimed["sent"], waits(claimed["sent"].out[0], sent=True))
-    assert [await office.expire(), await office.expire()] == [2, 0]
-    unconfirmed = [
-        claims_of(row[0]).get("unconfirmed")
-        for row in await office.rows("select receipt from steps where step = 'expired' order by document")
-    ]
-    assert unconfirmed == [None, True]
-    assert await office.hand_over() == ["after"]
-
-
-async def test_nothing_expires_under_a_live_lease(office: Office) -> None:
-    """Whoever has it in hand may finish; what was handed over when its lease had ended, and it too, is written down."""
-    await office.put("a", seconds=DEAD)
-    await office.put("b", seconds=DEAD)
-    (a,) = await office.claim(lanes_=1)
-    (b,) = await office.claim(seconds=DEAD)
-    assert await office.expire() == 1
-    assert await office.settle(a, fine(a.out[0]))
-    assert await office.settle(b, fine(b.out[0]))
-    assert [await office.steps(lane.out[0].paper.id) for lane in (a, b)] == [
-        ["submitted", "arrived"],
-        ["submitted", "expired", "disputed"],
-    ]
-
-
-async def test_what_is_held_too_long_expires(office: Office) -> None:
-    """The second person did not decide in time."""
-    await office.hold("a", seconds=DEAD)
-    await office.hold("b")
-    assert await office.expire() == 1
-    assert await office.rows("select id, state from documents order by id") == [("a", "expired"), ("b", "held")]
-
-
-async def test_what_is_not_registered_in_time_is_overdue_once(office: Office) -> None:
-    """One step with a receipt; the state stays; what was registered in time is never overdue."""
-    for name in ("late", "done"):
-        await office.put(name, by=BOX, overdue=DEAD)
-    await office.lease(claim="c")
-    await office.say("done", "registered", number="1", lease="c")
-    assert [await office.run(deadlines.overdue(100, office.scribe)) for _ in range(2)] == [1, 0]
-    assert (await office.state("late"), await office.steps("late")) == ("arrived", ["submitted", "overdue"])
-    ((receipt,),) = await office.rows("select receipt from steps where step = 'overdue'")
-    assert (claims_of(receipt)["overdue"], claims_of(receipt)["state"]) == (True, "arrived")
-
-
 async def test_an_undeliverable_one_is_requeued(office: Office) -> None:
     """D4, D14: it comes late and says so, its time begins anew, and its lane may have been forgotten meanwhile."""
     await undeliverable(office, "a", okey="k")
@@ -274,6 +249,34 @@ async def test_a_requeued_one_lies_in_a_mailbox_at_once(office: Office) -> None:
     assert isinstance(answer, Changed)
     assert (answer.state, await office.lease()) == (State.ARRIVED, ["a"])
     assert await office.steps("a") == ["submitted", "undeliverable", "requeued", "arrived"]
+
+
+async def test_a_requeued_one_follows_those_that_wait(office: Office) -> None:
+    """It takes no others of its lane with it to another way: they all go there when the folder is looked at."""
+    await office.put("a", okey="k")
+    await office.put("b", okey="k")
+    (lane,) = await office.claim(per_lane=1)
+    await office.settle(lane, fine(lane.out[0], to=State.UNDELIVERABLE, sent=False))
+    office.catalogue = town(way("health", BOX))
+    answer = await requeued(office, "a", pulled=True)
+    assert isinstance(answer, Changed)
+    assert (answer.state, await office.rows("select way from lanes")) == (State.SUBMITTED, [(PUSH,)])
+    assert await office.realign() == 3
+    assert await office.lease() == ["a", "b"]
+    assert (await office.steps("b"), (await office.steps("a"))[-2:]) == (
+        ["submitted", "arrived"],
+        ["requeued", "arrived"],
+    )
+
+
+@pytest.mark.parametrize(("recipient", "done"), [("*", True), ("health", True), ("interior", False)])
+async def test_an_operator_orders_what_is_held_to_end(office: Office, recipient: str, done: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """It has no delivery yet, and is named by the recipient that it is for."""
+    await office.hold("h")
+    order = orders.orders(office.scribe, lambda: office.catalogue)["expire_document"]
+    fields = {"document": "h", "recipient": recipient, "reason": "sent by mistake", "who": "dara"}
+    told = await office.run(order(fields))
+    assert (told.done, await office.steps("h")) == (done, ["held", "expired"] if done else ["held"])
 
 
 async def test_an_operator_ends_what_waits(office: Office) -> None:

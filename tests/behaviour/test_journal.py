@@ -41,6 +41,19 @@ async def test_numbers_are_gapless_in_the_order_of_arrival(journal: Journal, dat
     assert [orjson.loads(each.entry)["what"] for each in kept(database)] == [str(n) for n in range(1000)]
 
 
+async def test_the_database_finds_entries_by_a_word(journal: Journal, database: str) -> None:
+    """What holds any of the words is read, and nothing else."""
+    for what in ("one", "two", 'three "four"', "five"):
+        await journal.append(drafted(what))
+
+    def read(*words: str) -> list[archive.Kept | archive.Spoilt]:
+        return list(archive.rows(place(database), words))
+
+    assert [each.n for each in in_a_thread(read, "one", '\\"four')] == [1, 3]
+    assert [each.n for each in in_a_thread(read, "%")] == []
+    assert len(in_a_thread(read)) == 4
+
+
 async def test_each_process_writes_under_a_number_of_its_own(opened: Open, database: str) -> None:
     """A restart begins a new writer: numbers are never continued, nor used twice."""
     for _ in range(3):

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.core.delivery import State
 from gateway.edge.documents import gates, lanes, sweeping
+from gateway.edge.documents.gatekeeping import Verdict, judging
 from gateway.edge.documents.lanes import Due, waiting
 from gateway.edge.documents.records import Result, Settlement
 from gateway.edge.store import Driver
@@ -203,6 +204,18 @@ async def test_what_was_in_flight_when_the_gate_closed_is_one_failure(office: Of
     (gate,) = await gates.closed(office.reader)
     assert (gate.recipient, gate.way, gate.failures, gate.reason) == (HEALTH, PUSH, 2, "refused")
     assert gate.seconds == pytest.approx(LONG, abs=10)
+
+
+async def test_a_settlement_that_is_run_again_counts_one_failure(office: Office) -> None:
+    """The answer to its COMMIT was lost, and without entries nobody knows that it happened."""
+    await office.put("a")
+    await office.close_gate(DEAD)
+    (lane,) = await office.claim()
+    settling = lanes.settle([Settlement(lane, (waits(lane.out[0], sent=True),), 0.0)], office.scribe)
+    closing = Verdict(gates.close(HEALTH, PUSH, lambda _: LONG, "refused"))
+    again = judging(settling, closing)
+    assert [await office.run(again) for _ in range(2)] == [([True], 2), ([False], None)]
+    assert await office.rows("select failures from gates") == [(2,)]
 
 
 async def test_what_waits_is_found_by_recipient_and_way(office: Office) -> None:

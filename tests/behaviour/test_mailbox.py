@@ -110,6 +110,18 @@ async def test_a_lane_is_free_when_all_of_it_is_answered(office: Office) -> None
     assert await office.lease(claim="d") == ["3"]
 
 
+async def test_a_forgotten_lease_shuts_no_lane_for_longer(office: Office) -> None:
+    """The next poller answers what it got, and the rest can be fetched at once, though the first one had it too."""
+    for n in range(4):
+        await letters(office, f"a{n}", okey="case")
+    assert len(await office.lease(most=4, seconds=DEAD, claim="one")) == 4
+    assert await office.lease(most=2, claim="two") == ["a0", "a1"]
+    await office.say("a0", "registered", number="1", lease="two")
+    assert await office.lease(claim="three") == []
+    await office.say("a1", "registered", number="2", lease="two")
+    assert await office.lease(claim="three") == ["a2", "a3"]
+
+
 async def test_a_call_gets_as_many_as_it_asked_for(office: Office) -> None:
     """Whole lanes first, some of the last one, the rest stays free for others; never more than the bound."""
     for case in ("x", "y", "z"):

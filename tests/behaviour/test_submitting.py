@@ -231,8 +231,8 @@ async def test_lanes_keep_their_way_while_they_have_something(office: Office, po
 
 async def attach(office: Office, name: str, agency: str = "finance", keep: float = 60) -> str:
     await office.sql(
-        "insert into attachments (id, agency, object, digest, size, media_type, uploaded, keep_until) "
-        "values ($1, $2, $1, $3, 1, 'application/pdf', {now}, {now} + $4)",
+        "insert into attachments (id, agency, system, object, digest, size, media_type, uploaded, keep_until) "
+        "values ($1, $2, 'desk', $1, $3, 1, 'application/pdf', {now}, {now} + $4)",
         name,
         agency,
         bytes(32),
@@ -251,6 +251,11 @@ async def test_files_go_with_their_documents(office: Office, post: Post) -> None
         *(Taken, "attachment.unknown", "attachment.unknown", Taken)
     ]
     assert await office.rows("select attachment, document from uses") == [("mine", good.paper.id)]
+    digest = f"sha-256=:{base64.b64encode(bytes(32)).decode()}:"
+    beside = [orjson.loads(each).get("attachments") for _, each in await journaled(office)]
+    assert beside == [[{"attachment": "mine", "digest": digest}], None]
+    receipts = [claims(office, each.receipt) for each in outcomes if isinstance(each, Taken)]
+    assert [each.get("attachments") for each in receipts] == [[digest], None]
     assert await office.rows("select reference from documents order by reference") == [("good",), ("plain",)]
 
 

@@ -101,6 +101,13 @@ def test_receipts_have_their_way(sound: Catalogue) -> None:
     assert [sound.agencies[each].receipts is not None for each in (FINANCE, SILA)] == [True, False]
 
 
+def test_a_mailbox_may_be_some_systems_own(sound: Catalogue) -> None:
+    """Named, they alone fetch there; a way that names none admits all of them."""
+    finance, interior = (sound.agencies[each].deliveries[0] for each in (FINANCE, INTERIOR))
+    assert [finance.admits(SystemId(f"finance.{each}")) for each in ("archive", "local_tax")] == [True, False]
+    assert (interior.systems, interior.admits(SystemId("interior.any"))) == (frozenset(), True)
+
+
 def test_an_event_has_its_publishers(sound: Catalogue) -> None:
     """The publisher's endpoint names the systems in full."""
     endpoint = sound.endpoint(INTERIOR, ALERT)
@@ -131,3 +138,11 @@ def test_a_mandate_is_found_by_who_acts(sound: Catalogue) -> None:
     """With its days and for whom."""
     (held,) = sound.mandates[AgencyId("platform"), NOTICE]
     assert (held.agency, held.valid_until) == (FINANCE, date(2026, 12, 31))
+
+
+def test_a_system_on_the_same_machine_may_be_spoken_to_without_tls(post: Path, loading: Load) -> None:
+    """Loopback leaves no machine: nothing is warned of, whereas the same by a name of the network is."""
+    loaded = loading(post, environment={"INTERIOR_URL": "http://127.0.0.1:8080"})
+    assert [each for each in loaded.findings if "unencrypted" in each.message] == []
+    loaded = loading(post, environment={"INTERIOR_URL": "http://registry.interior.example"})
+    assert sum("unencrypted" in each.message for each in loaded.findings) == 2

@@ -156,3 +156,13 @@ def test_an_id_that_is_none_is_an_unknown_document(text: str) -> None:
     with pytest.raises(Refusal) as caught:
         document.known_id(text)
     assert (caught.value.code, caught.value.detail) == ("document.unknown", document.unknown().detail)
+
+
+def test_as_many_names_as_are_promised_fit_into_a_header() -> None:
+    """Sixty-four groups with the longest names are one Exchange-To; one more is refused, as the description says."""
+    longest = [f"group:{'x' * 61}{number:02}" for number in range(document.MAX_NAMED + 1)]
+    header = ", ".join(longest[:-1])
+    assert len(document.names(header)) == document.MAX_NAMED == 64
+    assert len(f"Exchange-To: {header}") < 8190
+    with pytest.raises(Refusal, match="64 at most"):
+        document.names(", ".join(longest))

@@ -72,9 +72,17 @@ def test_the_claims_are_stable() -> None:
 def test_what_is_unusual_is_said() -> None:
     """Touched and expired, late after a requeue, overdue, rejected with a code, sent for somebody, to several."""
     unusual = replace(
-        RECEIPT, on_behalf="town", recipient=None, recipients=7, reason="other", unconfirmed=True, late=2, overdue=True
+        RECEIPT,
+        on_behalf="town",
+        recipient=None,
+        recipients=7,
+        reason="other",
+        unconfirmed=True,
+        late=2,
+        overdue=True,
+        attachments=(bytes(32),),
     ).claims()
-    more = {"on_behalf", "recipients", "reason", "unconfirmed", "late", "overdue"}
+    more = {"on_behalf", "recipients", "reason", "unconfirmed", "late", "overdue", "attachments"}
     assert unusual.keys() - RECEIPT.claims().keys() == more
     assert "recipient" not in unusual
 

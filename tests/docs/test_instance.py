@@ -62,15 +62,17 @@ def _serving(script: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_an_instance_of_ones_own_answers(tmp_path: Path) -> None:
-    """From mkdir to a record: nothing is needed that the chapter does not say, and its commands print what it shows."""
+    """From mkdir to a record and a document: nothing is needed that it does not say, and it prints what it shows."""
     ports = _free()
-    *steps, serve, ask = _blocks("sh", ports)
-    checked, asked = _blocks("text", ports)
+    *steps, serve, ask, add, send = _blocks("sh", ports)
+    checked, asked, sent = _blocks("text", ports)
     assert Command("gateway check", f"…\n{checked}").shows(_shell("\n".join(steps), tmp_path))
     with _serving(f"cd exchange; set -a; . ./settings.sh; set +a; exec {serve}", tmp_path) as process:
         assert process.stdout is not None
         assert orjson.loads(process.stdout.readline())["event"] == "started"
         assert Command("python ask.py", asked).shows(_shell(ask, tmp_path / "exchange"))
+        _shell(add, tmp_path / "exchange")
+        assert Command("gateway send", sent).shows(_shell(send, tmp_path / "exchange"))
         process.terminate()
         assert process.wait(timeout=20) == 0
 

@@ -13,12 +13,14 @@ from gateway.core.model import AgencyId
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import attachments, uploading
 from gateway.edge.documents.attachments import UPLOAD
+from gateway.edge.documents.files import Viewer
 from gateway.edge.documents.vault import PART_BYTES, Place, name_of, place_of
 from tests.fakes import bucket, depot
 from tests.fakes.depot import PDF, RECIPIENT, SENDER, STRANGER, Depot, digest
 from tests.fakes.town import until
 
 LARGE = b"%PDF-1.7\n" + bytes(2 * PART_BYTES + 12_345)
+SAENSUK, INTERIOR = Viewer(AgencyId("saensuk")), Viewer(AgencyId("interior"))
 MISSING = "01a2017c-6907-7cea-bfa6-1d29b1f5b6e9"
 KEY = {"access_key_id": "AK", "secret_access_key": "secret"}
 
@@ -278,32 +280,51 @@ async def test_strangers_cannot_tell_a_file_from_none(at: Depot) -> None:
     assert (await at.ask("HEAD", f"/v1/attachments/{made}", STRANGER)).status == 404
 
 
+async def test_the_same_file_again_has_the_same_id(anywhere: Depot) -> None:
+    """A submission can be repeated from its first step; the second object goes, and both uploads are in the journal."""
+    first = await anywhere.uploaded()
+    kept = [await anywhere.vault.older(shelf, 2e9) for shelf in range(256)]
+    again = await anywhere.upload()
+    assert (again.status, again.body["attachment"], again.headers["Location"]) == (201, first, f"{UPLOAD}/{first}")
+    assert [await anywhere.vault.older(shelf, 2e9) for shelf in range(256)] == kept
+    assert [each["attachment"] for each in await anywhere.entries("uploaded")] == [first, first]
+    assert (await anywhere.ask("GET", f"{UPLOAD}/{first}")).raw == PDF
+
+
+async def test_equal_uploads_at_the_same_moment_lose_nothing(at: Depot) -> None:
+    """Whichever id each got, its bytes are there."""
+    made = await asyncio.gather(*(at.uploaded() for _ in range(4)))
+    got = [await at.ask("GET", f"{UPLOAD}/{each}") for each in made]
+    assert [each.raw == PDF for each in got] == [True] * 4
+    assert len(await at.rows("select id from attachments")) == len({name.rpartition("/")[0] for name in at.stored()})
+
+
 async def test_two_who_bring_one_file_never_learn_of_each_other(at: Depot) -> None:
     """Two rows, two objects, two ids."""
-    first, second = await at.uploaded(), await at.uploaded()
-    assert first != second
+    await at.change("update attachments set agency = 'justice' where id = $1", first := await at.uploaded())
+    assert first != await at.uploaded()
     assert len({name.rpartition("/")[0] for name in at.stored()}) == 2
 
 
 async def test_a_service_takes_only_what_the_sender_has(at: Depot) -> None:
     """Ids in the sender's order, with what envelopes say of them; others are unknown, whoever owns them."""
     first, second = await at.uploaded(), await at.uploaded(LARGE)
-    shown = await at.attachments.accepted(depot.service(), AgencyId("saensuk"), [second, first])
-    assert [each["size"] for each in shown] == [len(LARGE), len(PDF)]
-    for agency, ids in ((AgencyId("interior"), [first]), (AgencyId("saensuk"), [first, MISSING])):
+    shown = await at.attachments.accepted(depot.service(), SAENSUK, [second, first])
+    assert [each.size for each in shown] == [len(LARGE), len(PDF)]
+    for who, ids in ((INTERIOR, [first]), (SAENSUK, [first, MISSING])):
         with pytest.raises(Refusal, match="shows to your agency"):
-            await at.attachments.accepted(depot.service(), agency, ids)
+            await at.attachments.accepted(depot.service(), who, ids)
     with pytest.raises(Refusal, match="100 at most"):
-        await at.attachments.accepted(depot.smaller(max_bytes=100), AgencyId("saensuk"), [first])
-    assert await at.attachments.accepted(depot.smaller(types=("image/png",)), AgencyId("saensuk"), []) == ()
+        await at.attachments.accepted(depot.smaller(max_bytes=100), SAENSUK, [first])
+    assert await at.attachments.accepted(depot.smaller(types=("image/png",)), SAENSUK, []) == ()
 
 
 async def test_a_recipient_may_pass_a_file_on(at: Depot) -> None:
     """Only an agency that uploaded or received a file may refer to it."""
     made = await at.uploaded()
     await at.send(made, "d", "interior", "registered", touched=True)
-    (shown,) = await at.attachments.accepted(depot.service(), AgencyId("interior"), [made])
-    assert shown["attachment"] == made
+    (shown,) = await at.attachments.accepted(depot.service(), INTERIOR, [made])
+    assert shown.id == made
 
 
 async def test_nothing_is_given_out_that_is_not_written_down(at: Depot) -> None:

@@ -9,7 +9,7 @@ import pytest
 from gateway.edge.documents import attachments, files, tidying, uploading
 from gateway.edge.documents.vault import PART_BYTES, name_of, place_of
 from tests.fakes import bucket, depot
-from tests.fakes.depot import Depot
+from tests.fakes.depot import PDF, Depot
 
 LARGE = b"%PDF-1.7\n" + bytes(2 * PART_BYTES + 12_345)
 MISSING = "01a2017c-6907-7cea-bfa6-1d29b1f5b6e9"
@@ -36,7 +36,7 @@ async def at(tmp_path: Path) -> AsyncIterator[Depot]:
 
 async def test_a_file_goes_when_nothing_refers_to_it(anywhere: Depot) -> None:
     """After its day; what a document uses stays."""
-    gone, stays, young = await anywhere.uploaded(), await anywhere.uploaded(LARGE), await anywhere.uploaded()
+    gone, stays, young = [await anywhere.uploaded(raw) for raw in (PDF, LARGE, PDF + b"young")]
     await anywhere.send(stays, "d", "interior", "submitted", touched=False)
     await anywhere.change("update attachments set keep_until = 0 where id <> $1", young)
     assert await anywhere.tidying.purge() == 1

@@ -2,84 +2,30 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 from aiohttp import web
 
-from gateway.core.model import AgencyId, Way
+from gateway.core.model import AgencyId
 from gateway.core.receipt import digest_field
 from gateway.edge.documents.gatekeeping import STREAK
 from gateway.edge.documents.gates import close
-from gateway.edge.documents.road import MAX_IN_HAND_BYTES
-from tests.fakes.correspondents import ALERT, ALERTS, DESK, FLOOD, LAMPANG, POLITE, SILA, Letters
-from tests.fakes.deliveries import DeliveryTown, delivering, push, recipient
+from tests.fakes.correspondents import ALERT, ALERTS, DESK, FLOOD, LAMPANG, SILA
+from tests.fakes.deliveries import delivering, push, recipient
+from tests.fakes.handovers import INTERIOR, closed, comes_to, gates, ids, met, sent, shown, to, writing
 from tests.fakes.post_office import claims_of
 from tests.fakes.town import Office, Reaction, answers
-
-INTERIOR = "interior"
-ELSEWHERE = AgencyId("elsewhere"), "webhook"
 
 
 @pytest.fixture
 async def office() -> AsyncIterator[Office]:
     async with recipient() as made:
         yield made
-
-
-def to(*ways: Way, **changes: Any) -> Letters:
-    """Agencies that are pushed to; the others have mailboxes."""
-    by: dict[str, tuple[Way, ...]] = {}
-    for each in ways:
-        by[each.agency] = (*by.get(each.agency, ()), each)
-    return replace(POLITE, ways=by, **changes)
-
-
-@asynccontextmanager
-async def writing(folder: Path, office: Office, **more: Any) -> AsyncIterator[DeliveryTown]:
-    """The interior ministry's office is pushed to."""
-    async with delivering(folder, to(push(INTERIOR, office.url, **more))) as town:
-        yield town
-
-
-async def sent(town: DeliveryTown, case: str = "A", agency: str = INTERIOR, **more: Any) -> str:
-    answer = await town.send({"case": case, "subject": case, **more}, to=f"/documents/{agency}")
-    assert answer.status == 202, answer.body
-    return str(answer.body["document"])
-
-
-async def shown(town: DeliveryTown, document: str) -> Mapping[str, Any]:
-    """As its sender sees it at its one recipient."""
-    answer = await town.say("GET", f"/documents/{document}", DESK)
-    found: Mapping[str, Any] = answer.body["recipients"][0]
-    return found
-
-
-async def comes_to(town: DeliveryTown, document: str, state: str, seconds: float = 15) -> Mapping[str, Any]:
-    async with asyncio.timeout(seconds):
-        for _ in range(1_000_000):
-            found = await shown(town, document)
-            if found["state"] == state:
-                return found
-            await asyncio.sleep(0)
-    raise AssertionError
-
-
-async def met(office: Office, times: int = 1) -> None:
-    """Wait until it was asked so often more."""
-    async with asyncio.timeout(15):
-        for _ in range(times):
-            await office.arrived.acquire()
-
-
-def ids(office: Office) -> list[str]:
-    return [orjson.loads(seen.body)["data"]["id"] for seen in office.seen]
 
 
 def by_case(**reactions: Reaction) -> Reaction:
@@ -90,17 +36,6 @@ def by_case(**reactions: Reaction) -> Reaction:
         return await reactions.get(case, answers({}))(request)
 
     return react
-
-
-def gates(town: DeliveryTown) -> list[tuple[Any, ...]]:
-    return town.rows("select recipient, way, failures, reason from gates")
-
-
-async def closed(town: DeliveryTown) -> None:
-    """Wait until a gate is."""
-    async with asyncio.timeout(15):
-        while not gates(town):
-            await town.metrics()  # a request, while others run
 
 
 async def test_what_is_submitted_is_handed_over_at_once(tmp_path: Path, office: Office) -> None:
@@ -135,72 +70,6 @@ async def test_one_that_is_silent_delays_nobody(tmp_path: Path, office: Office) 
             for document in stuck:
                 await comes_to(town, document, "arrived")
     assert sorted(ids(office)) == sorted(stuck)
-
-
-async def test_nothing_is_begun_that_could_outlast_80_percent_of_its_lease(tmp_path: Path, office: Office) -> None:
-    """A lease of 30 s and a deadline of 10 s: what would begin 21 s after the claim waits for the next one."""
-    now, claimed, begun = [0.0], list[float](), list[float]()
-
-    def name() -> int:
-        claimed.append(now[0])
-        return len(claimed)
-
-    async def takes(_: web.BaseRequest) -> web.StreamResponse:
-        begun.append(now[0] - claimed[-1])
-        now[0] += 7
-        return web.json_response({})
-
-    office.react = takes
-    async with writing(tmp_path, office, deadline=10.0) as town:
-        dispatcher = town.gateway.dispatcher
-        dispatcher._closing = True  # so that all five are there at the first claim
-        waiting = [await sent(town) for _ in range(5)]
-        desk = dispatcher._desk
-        dispatcher._desk = replace(desk, hand=replace(desk.hand, clock=lambda: now[0]), claims=name)
-        dispatcher._closing = False
-        await comes_to(town, waiting[-1], "arrived")
-    assert begun == [0, 7, 14, 0, 7]
-
-
-async def test_with_too_many_bytes_in_hand_each_way_has_one_document(tmp_path: Path, office: Office) -> None:
-    """Others hold all that a process may: one that hangs takes no more than one, and a neighbour's all arrive."""
-    hang = asyncio.Event()
-
-    async def hangs(_: web.BaseRequest) -> web.StreamResponse:
-        await hang.wait()
-        return web.json_response({})
-
-    office.react = hangs
-    async with recipient() as neighbour:
-        async with delivering(tmp_path, to(push(INTERIOR, office.url), push("lampang", neighbour.url))) as town:
-            desk = town.gateway.dispatcher._desk
-            desk.in_hand[ELSEWHERE] = MAX_IN_HAND_BYTES
-            stuck = [await sent(town, f"S{n}") for n in range(4)]
-            free = [await sent(town, f"F{n}", "lampang") for n in range(10)]
-            for document in free:
-                await comes_to(town, document, "arrived")
-            assert len(office.seen) == 1
-            hang.set()
-            for document in stuck:
-                await comes_to(town, document, "arrived")
-            assert sum(desk.in_hand.values()) == MAX_IN_HAND_BYTES
-
-
-async def test_a_document_at_which_the_system_hangs_makes_way(tmp_path: Path, office: Office) -> None:
-    """No answer in time: its lane is left alone too, so that the next one to be asked about is another one."""
-    never = asyncio.Event()
-
-    async def hangs(_: web.BaseRequest) -> web.StreamResponse:
-        await never.wait()
-        return web.json_response({})
-
-    office.react = hangs
-    async with writing(tmp_path, office, deadline=0.1) as town:
-        await sent(town)
-        await closed(town)
-        ((wait,),) = town.rows("select due - (julianday('now') - 2440587.5) * 86400.0 from lanes")
-        assert 0.2 < wait <= 1
-        never.set()
 
 
 async def test_an_agency_that_is_down_is_asked_seldom(tmp_path: Path, office: Office) -> None:

@@ -1,13 +1,20 @@
 """Dual control: what waits for a second person, who may decide, and that one decision stands."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from gateway.core.life import Accepted
 from gateway.core.model import Standing
-from tests.fakes.correspondents import CHANGE, CORRECTION, DESK, POLITE, REGISTER, SILA, Letters
-from tests.fakes.post_office import PostTown, claims_of, opened
+from gateway.edge.documents import approvals as module
+from gateway.edge.store import Rows
+from tests.fakes.correspondents import CHANGE, CORRECTION, DESK, POLITE, REGISTER, SERVICES, SILA, Letters
+from tests.fakes.pollers import changed
+from tests.fakes.post_office import PostTown, claims_of, opened, slowly
 from tests.fakes.town import Reply
 
 
@@ -118,7 +125,7 @@ async def test_an_assertion_without_a_post_is_told_what_it_lacks(tmp_path: Path)
     """An empty list would say that nothing waits; claims of other names are no post."""
     async with opened(tmp_path) as town:
         document = await asked(town)
-        person = town.says("interior", sub="registrar-2", role="registrar")
+        person = town.says("interior", sub="registrar-2", post=None, role="registrar")
         listed = await town.say("GET", "/approvals", REGISTER, exchange_user_assertion=person)
         decided = await town.say(
             "POST", f"/approvals/{document}", REGISTER, {"decision": "approved"}, exchange_user_assertion=person
@@ -216,3 +223,70 @@ async def test_a_decision_that_is_none_is_refused(tmp_path: Path) -> None:
                 content_type="application/json",
             )
             assert reply.status in (400, 422)
+
+
+def _files(approver: str = "provider") -> Letters:
+    """Corrections with files."""
+    (service,) = (each for each in SERVICES if each.id == CORRECTION)
+    assert service.life
+    life = replace(service.life, attachments=Accepted(("text/plain",), 1024, 2))
+    return Letters(approver=approver, services={CORRECTION: {"life": life}})
+
+
+async def test_the_second_person_reads_the_files(tmp_path: Path) -> None:
+    """As long as it waits, in the post that decides, and nobody else of the agency: not without an assertion."""
+    async with opened(tmp_path, _files()) as town:
+        file = await town.upload(b"proof of name")
+        document = await asked(town, exchange_attachments=file)
+        registrar, clerk = (town.says("interior", sub="p", post=each) for each in ("registrar", "clerk"))
+        look = [
+            await town.say("GET", f"/attachments/{file}", REGISTER, exchange_user_assertion=who)
+            for who in (registrar, clerk, None)
+        ]
+        await decide(town, document, "declined")
+        look.append(await town.say("GET", f"/attachments/{file}", REGISTER, exchange_user_assertion=registrar))
+    assert [each.status for each in look] == [200, 404, 404, 404]
+
+
+async def test_a_document_that_cannot_be_opened_hides_no_other(tmp_path: Path) -> None:
+    """It is passed over, with a line in the log."""
+    async with opened(tmp_path) as town:
+        broken, sound = await asked(town), await asked(town)
+        await changed(town, f"update documents set head = body where id = '{broken}'")  # noqa: S608 - an id
+        assert [each["document"] for each in await approvals(town)] == [sound]
+
+
+async def test_only_bodies_that_fit_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their sizes are asked for first: ten calls at once must not bring everything that waits into memory."""
+    monkeypatch.setattr(module, "MAX_HELD_BYTES", 100)
+    async with opened(tmp_path) as town:
+        for _ in range(3):
+            await asked(town)
+        reader, read = town.gateway.mailroom.reader.read, []
+
+        async def counted(select: str, values: Sequence[Any] = ()) -> Rows:
+            rows = await reader(select, values)
+            read.append(sum(isinstance(cell, bytes) and len(cell) > 50 for row in rows for cell in row[13:]))
+            return rows
+
+        monkeypatch.setattr(town.gateway.mailroom.reader, "read", counted)
+        shown = await approvals(town)
+    assert (len(shown), shown[0]["body"], max(read)) == (1, CHANGE, 1)
+
+
+async def test_who_is_suspended_while_the_decision_comes_sends_nothing(tmp_path: Path) -> None:
+    """The sender, suspended while the body of the approval is on its way: refused, and it waits on."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        person = town.says("interior", sub="registrar-2", post="registrar")
+        status, said = await slowly(
+            town,
+            f"/approvals/{document}",
+            REGISTER,
+            {"decision": "approved"},
+            lambda: town.changed(Letters(suspended=frozenset({"saensuk"}))),
+            exchange_user_assertion=person,
+        )
+        town.changed(POLITE)
+        shown = (await town.say("GET", f"/documents/{document}")).body
+    assert (status, said["code"], shown["state"]) == (403, "policy.suspended", "held")

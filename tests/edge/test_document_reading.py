@@ -1,6 +1,7 @@
 """Where a document stands: who sees what of it, waiting for it to move, and recalling it."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.fakes.correspondents import (
     Letters,
     way,
 )
+from tests.fakes.pollers import changed
 from tests.fakes.post_office import PostTown, claims_of, opened
 from tests.fakes.town import Reply, until
 
@@ -299,3 +301,75 @@ async def test_a_suspended_agency_sees_nothing(tmp_path: Path) -> None:
         town.changed(Letters(suspended=frozenset({"saensuk"})))
         reply = await look(town, document)
     assert (reply.status, reply.body["code"]) == (403, "policy.suspended")
+
+
+async def test_a_recall_takes_the_lane_of_its_receipts_first(tmp_path: Path) -> None:
+    """Beside the letter's own, in the order in which everybody takes them: also where then nothing is recalled."""
+    receipts = Letters(ways={"saensuk": (way("saensuk", receipts=True),)})
+    async with opened(tmp_path, receipts) as town:
+        document = await sent(town)
+        await leased(town, REGISTER)
+        await changed(town, "delete from lanes where recipient = 'saensuk'")
+        assert (await town.say("POST", f"/documents/{document}/recall")).status == 409
+        assert town.rows("select recipient from lanes order by 1") == [("interior",), ("saensuk",)]
+
+
+async def test_a_page_tells_nothing_of_documents_that_do_not_show(tmp_path: Path) -> None:
+    """Whatever id ``after`` names: one of others, or of another system's, is like one that is not there."""
+    async with opened(tmp_path, Letters(by_system=True)) as town:
+        await sent(town)
+        of_others = await sent(town, to="/documents/lampang", system=SILA)
+        on_its_way = await sent(town)  # nobody has fetched it
+        await town.say("GET", "/inbox?max=1", REGISTER)
+        pages = [await town.say("GET", f"/documents?after={each}") for each in (of_others, NOBODY)]
+        pages += [await town.say("GET", f"/documents?after={of_others}", ARCHIVE)]
+        pages += [await town.say("GET", f"/documents?after={on_its_way}", system) for system in (ARCHIVE, LAMPANG)]
+        own = await town.say("GET", f"/documents?after={on_its_way}")
+        await changed(
+            town,
+            f"update deliveries set state = 'submitted', touched = false where document = '{on_its_way}'",  # noqa: S608 - an id
+        )
+        pages += [await town.say("GET", f"/documents?role=received&after={on_its_way}", REGISTER)]
+    assert [each.body["documents"] for each in pages] == [[]] * 6
+    assert len(own.body["documents"]) == 1
+
+
+@pytest.mark.parametrize(("role", "system"), [("sent", DESK), ("received", REGISTER)])
+async def test_a_list_since_an_instant_leaves_out_what_is_older(tmp_path: Path, role: str, system: str) -> None:
+    """Also where the first one of them was held for long: its delivery is younger than those of later ones."""
+    async with opened(tmp_path) as town:
+        old, new = await sent(town), await sent(town)
+        await changed(
+            town,
+            f"update documents set id = '0190{old[4:]}', submitted = submitted - 86400 * 365 where id = '{old}'",  # noqa: S608 - an id
+            f"update deliveries set document = '0190{old[4:]}' where document = '{old}'",  # noqa: S608 - the same
+        )
+        since = (datetime.now(UTC) - timedelta(hours=1)).isoformat().replace("+", "%2B")
+        some = (await town.say("GET", f"/documents?role={role}&since={since}", system)).body["documents"]
+        every = (await town.say("GET", f"/documents?role={role}", system)).body["documents"]
+    assert [each["document"] for each in some] == [new]
+    assert len(every) == 2
+
+
+async def test_nobody_waits_for_an_event_that_goes_to_nobody(tmp_path: Path) -> None:
+    """Nothing will happen to it any more: the answer comes at once."""
+    async with opened(tmp_path, Letters(subscriptions=())) as town:
+        event = await sent(town, body=FLOOD, to="/events", service=ALERT, system=ALERTS)
+        async with asyncio.timeout(5):
+            shown = await look(town, event, ALERTS, prefer="wait=30")
+    assert (shown.status, "Preference-Applied" in shown.headers) == (200, False)
+
+
+async def test_a_file_shows_as_its_document_does(tmp_path: Path) -> None:
+    """Where documents are their systems' own, so are uploads; the agency for which a platform sent may read them."""
+    async with opened(tmp_path, Letters(by_system=True)) as town:
+        own, passed = await town.upload(b"plan"), await town.upload(b"map", PLATFORM)
+        await sent(town, exchange_attachments=own)
+        await sent(town, system=PLATFORM, exchange_for="sila", exchange_attachments=passed)
+        refused = await town.send(system=ARCHIVE, exchange_attachments=own)
+        got = [
+            (await town.say("GET", f"/attachments/{file}", system)).status
+            for file, system in ((own, DESK), (own, ARCHIVE), (passed, PLATFORM), (passed, SILA), (passed, LAMPANG))
+        ]
+    assert got == [200, 404, 200, 200, 404]
+    assert refused.status in (403, 404)

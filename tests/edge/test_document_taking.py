@@ -8,22 +8,26 @@ from typing import Any
 import pytest
 
 from gateway.core.model import Obligation, Rate, Standing
+from gateway.edge.documents import bounds
+from gateway.edge.documents.sweeping import self_check
 from tests.fakes.correspondents import (
     ALERT,
     ALERTS,
     CORRECTION,
     DESK,
     FLOOD,
+    LAMPANG,
     LETTER,
     PLATFORM,
     POLITE,
+    PURPOSE,
     SECRET,
     SILA,
     TEXT,
     Letters,
     way,
 )
-from tests.fakes.post_office import claims_of, founded, opened
+from tests.fakes.post_office import claims_of, founded, opened, slowly
 from tests.fakes.town import until
 
 BODY = b'{"subject":"Drainage"}'
@@ -189,6 +193,63 @@ async def test_one_full_recipient_is_refused_and_no_other(tmp_path: Path) -> Non
     assert other.status == 202
 
 
+async def test_events_take_no_room_of_letters(tmp_path: Path) -> None:
+    """However many events wait for an agency, letters are bounded by letters: four events, a bound of two."""
+    async with opened(tmp_path, Letters(ways={"sila": (way("sila", max_waiting=2),)})) as town:
+        for _ in range(4):
+            assert (await town.send(FLOOD, to="/events", service=ALERT, system=ALERTS)).status == 202
+        await town.gateway.mailroom.bounds.count()
+        letters = [(await town.send(to="/documents/sila")).status for _ in range(3)]
+        events = town.rows("select sum(opened) from lanes where recipient = 'sila' and bound = 'event:interior'")
+    assert (letters, events) == ([202, 202, 503], [(4,)])
+
+
+async def test_receipts_take_no_room_of_letters(tmp_path: Path) -> None:
+    """The receipts that an agency has not fetched keep nobody from writing to it."""
+    ways = {"saensuk": (way("saensuk", receipts=True, max_waiting=2),)}
+    async with opened(tmp_path, Letters(ways=ways)) as town:
+        for _ in range(4):
+            assert (await town.send()).status == 202
+        await town.gateway.mailroom.bounds.count()
+        counted = town.gateway.mailroom.bounds.counted
+        assert counted["saensuk", "mailbox", "receipt"] == 4
+        town.gateway.mailroom.bounds.hold(ways["saensuk"])
+
+
+async def test_a_subscriber_with_too_many_events_misses_one_and_no_other_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is undeliverable there at once, signed; where there is room it arrives, and letters do."""
+    monkeypatch.setattr(bounds, "MAX_EVENTS", 1)
+    async with opened(tmp_path, Letters(subscriptions=(SILA,))) as town:
+        await town.send(FLOOD, to="/events", service=ALERT, system=ALERTS)
+        await town.gateway.mailroom.bounds.count()
+        wish = {"publisher": "interior", "service": ALERT, "purpose": PURPOSE}
+        assert (await town.say("POST", "/subscriptions", LAMPANG, wish)).status == 201
+        sent = (await town.send(FLOOD, to="/events", service=ALERT, system=ALERTS)).body
+        page = (await town.say("GET", f"/documents/{sent['document']}", ALERTS)).body
+        hidden = await town.say("GET", f"/documents/{sent['document']}", SILA)
+        assert await self_check(town.gateway.mailroom.reader) == ()
+    states = {each["recipient"]: (each["state"], each["reason"]) for each in page["recipients"]}
+    assert states == {"sila": ("undeliverable", "recipient_full"), "lampang": ("arrived", None)}
+    assert (sent["recipients"], hidden.status) == (2, 404)
+    assert "undeliverable" in {claims_of(each)["state"] for each in page["receipts"]}
+
+
+async def test_receipts_beyond_their_bound_are_there_to_be_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing more is sent to an agency that fetches none; the page shows all."""
+    monkeypatch.setattr(bounds, "MAX_RECEIPTS", 1)
+    async with opened(tmp_path, Letters(ways={"saensuk": (way("saensuk", receipts=True),)})) as town:
+        first = await town.send()
+        await town.gateway.mailroom.bounds.count()
+        second = (await town.send()).body["document"]
+        told = town.rows("select document from deliveries where kind = 'receipt'")
+        page = (await town.say("GET", f"/documents/{second}")).body
+    assert (told, len(page["receipts"])) == ([(first.body["document"],)], 2)
+
+
 async def test_documents_of_a_case_share_a_lane_and_others_do_not(tmp_path: Path) -> None:
     """Order is kept for one sender's agency, recipient, service and case; its key says nothing of the case."""
     async with opened(tmp_path) as town:
@@ -298,3 +359,28 @@ async def test_another_method_is_told_which_one_it_takes(tmp_path: Path, path: s
         reply = await town.say("PUT", path)
     assert (reply.status, reply.body["code"]) == (405, "request.method")
     assert "POST" in reply.headers["Allow"]
+
+
+async def test_a_known_reference_spends_nothing(tmp_path: Path) -> None:
+    """Whoever repeats a letter as told has the day's quota for others."""
+    async with opened(tmp_path, Letters(quota=2)) as town:
+        again = [await town.send(idempotency_key="OUT-1") for _ in range(4)]
+        others = [await town.send() for _ in range(2)]
+    assert {each.body["document"] for each in again} == {again[0].body["document"]}
+    assert [each.status for each in (*again, *others)] == [202] * 5 + [429]
+
+
+async def test_a_publisher_that_is_suspended_while_its_event_comes_tells_nobody(tmp_path: Path) -> None:
+    """Also where it would have gone to nobody: who publishes is asked about again."""
+    for letters in (POLITE, Letters(subscriptions=())):
+        async with opened(tmp_path / str(len(letters.subscriptions)), letters) as town:
+            status, said = await slowly(
+                town,
+                f"/events/{ALERT}",
+                ALERTS,
+                FLOOD,
+                lambda: town.changed(Letters(suspended=frozenset({"interior"}))),
+                exchange_purpose=PURPOSE,
+                idempotency_key="E-1",
+            )
+        assert (status, said["code"]) == (403, "policy.suspended")

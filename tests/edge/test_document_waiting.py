@@ -10,7 +10,7 @@ from gateway.core.model import AgencyId
 from gateway.core.refusal import Refusal
 from gateway.edge.documents.bounds import Bounds
 from gateway.edge.documents.waiting import Waiters
-from gateway.edge.store import Rows, StoreFailed
+from gateway.edge.store import Rows, StoreFailed, StoreRefused
 from tests.fakes.correspondents import way
 from tests.fakes.town import until
 
@@ -22,17 +22,22 @@ class Looked:
         self.there: dict[str, int] = {}
         self.looks: list[tuple[str, ...]] = []
         self.failing = False
+        self.error: Exception | None = None
 
     async def look(self, keys: Collection[str]) -> Mapping[str, int]:
         self.looks.append(tuple(keys))
+        if self.error:
+            raise self.error
         if self.failing:
             raise StoreFailed("gone")
         return {key: self.there[key] for key in keys if key in self.there}
 
     async def read(self, _: str, __: Sequence[Any] = ()) -> Rows:
+        if self.error:
+            raise self.error
         if self.failing:
             raise StoreFailed("gone")
-        return [("sila", "mailbox", count) for count in self.there.values()]
+        return [("sila", "mailbox", "", count) for count in self.there.values()]
 
 
 async def test_one_look_serves_all_who_wait() -> None:
@@ -134,3 +139,49 @@ async def test_a_count_that_fails_forgets_nothing() -> None:
         await bounds.count()
     with pytest.raises(Refusal):
         bounds.hold([way("sila", max_waiting=1)])
+
+
+async def test_what_a_look_costs_is_what_is_bounded() -> None:
+    """Any number of callers may wait for one thing; beyond so many things one more is answered at once."""
+    looked = Looked()
+    waiters = Waiters(looked.look, most=2)
+    waiting = [asyncio.create_task(waiters.wait(key, 60, None)) for key in ("a", "a", "a", "b")]
+    await until(lambda: waiters.waiting == 4)
+    assert not await waiters.wait("c", 60, None)
+    assert not any(each.done() for each in waiting)
+    waiters.close()
+    assert await asyncio.gather(*waiting) == [True] * 4
+
+
+async def test_a_broken_look_ends_neither_waiting_nor_counting() -> None:
+    """A statement that is refused, and a mistake of our own: the next look comes, and nothing counted is lost."""
+    looked = Looked()
+    looked.there = {"a": 3}
+    waiters, bounds = Waiters(looked.look), Bounds(looked)
+    for error in (StoreRefused("no"), LookupError("own")):
+        looked.error = error
+        await waiters.round()
+        bounds.add([(AgencyId("sila"), "mailbox")])
+        with pytest.raises(type(error)):
+            await bounds.count()
+    full = way("sila", max_waiting=2)
+    with pytest.raises(Refusal, match="As much waits"):
+        bounds.hold([full])
+
+
+async def test_counting_goes_on_after_an_error_that_nobody_foresaw() -> None:
+    """It says that it is late, and counts again with the next round."""
+    looked = Looked()
+    looked.there, looked.error = {"a": 3}, LookupError("own")
+    bounds = Bounds(looked)
+    late: list[bool] = []
+
+    async def slept(_: float) -> None:
+        late.append(bounds.late)
+        looked.error = None
+        if len(late) == 2:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await bounds.go_on(slept)
+    assert late == [True, False]

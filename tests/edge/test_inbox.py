@@ -10,10 +10,13 @@ from gateway.core.delivery import Refused
 from gateway.core.model import AgencyId, Standing, SystemId
 from gateway.edge.documents import ends
 from gateway.edge.documents.leasing import LEASE_SECONDS, MAX_AT_ONCE
-from tests.fakes.correspondents import ALERTS, DESK, LAMPANG, REGISTER, SILA, TEXT, Letters, way
+from gateway.edge.documents.rounds import Rounds
+from tests.fakes.correspondents import ALERTS, ARCHIVE, DESK, LAMPANG, REGISTER, SILA, TEXT, Letters, way
 from tests.fakes.databases import server, shared, url
-from tests.fakes.pollers import fetched, ids, recalled, steps, told, with_units
+from tests.fakes.deliveries import push
+from tests.fakes.pollers import changed, fetched, ids, recalled, steps, told, waiters, with_units
 from tests.fakes.post_office import claims_of, opened
+from tests.fakes.town import until
 
 __all__ = ["server", "shared", "url"]
 
@@ -186,15 +189,38 @@ async def test_forwarded_to_another_unit(tmp_path: Path, url: str | None) -> Non
         assert steps(town, document) == ["submitted", "arrived", "forwarded", "registered"]
 
 
-async def test_a_unit_without_a_mailbox_of_its_own_gets_nothing(tmp_path: Path) -> None:
+async def test_units_share_a_mailbox(tmp_path: Path, url: str | None) -> None:
+    """A unit without a way of its own gets what is forwarded to it, and keeps it when the lanes are looked over."""
+    async with opened(tmp_path, Letters(ways=UNITS), url=url) as town:
+        with_units(town, "registration", "permits")
+        document = (await town.send()).body["document"]
+        lease = (await fetched(town)).body["lease"]
+        assert (await told(town, document, outcome="forwarded", unit="registration", lease=lease)).status == 200
+        room = town.gateway.mailroom
+        await Rounds(room.post, room.scribe, room.second, lambda: town.gateway.catalogue).tidy()
+        got = await fetched(town, query="?unit=registration")
+        assert (ids(got), got.body["documents"][0]["unit"]) == ([document], "registration")
+
+
+async def test_a_unit_to_which_no_way_leads_gets_nothing(tmp_path: Path) -> None:
+    """Where documents are pushed, it needs a way of its own; the error says so."""
+    async with opened(tmp_path, Letters(ways={"interior": (push("interior", "http://127.0.0.1:1"),)})) as town:
+        with_units(town, "permits")
+        document = (await town.send()).body["document"]
+        refused = await told(town, document, outcome="forwarded", unit="permits")
+        (error,) = refused.body["errors"]
+    assert (refused.status, error["pointer"]) == (422, "/unit")
+    assert "needs a way with unit: permits in deliveries" in error["detail"]
+
+
+async def test_a_unit_that_is_none_gets_nothing(tmp_path: Path) -> None:
     """The error points to the unit; the document stays with who has it."""
     async with opened(tmp_path, Letters(ways=UNITS)) as town:
         with_units(town, "registration", "permits")
         document = (await town.send()).body["document"]
         lease = (await fetched(town)).body["lease"]
-        for unit in ("registration", "archive"):
-            refused = await told(town, document, outcome="forwarded", unit=unit, lease=lease)
-            assert (refused.status, refused.body["errors"][0]["pointer"]) == (422, "/unit")
+        refused = await told(town, document, outcome="forwarded", unit="archive", lease=lease)
+        assert (refused.status, refused.body["errors"][0]["pointer"]) == (422, "/unit")
         assert (await told(town, document, outcome="retrieved", lease=lease)).status == 200
 
 
@@ -281,3 +307,48 @@ async def test_a_copy_of_another_agency_is_not_its_own(tmp_path: Path) -> None:
         assert ids(await fetched(town)) == [document]
         states = dict(town.rows("select recipient, state from deliveries"))
         assert states == {"interior": "arrived", "sila": "registered"}
+
+
+async def test_one_document_that_cannot_be_opened_stops_no_mailbox(tmp_path: Path) -> None:
+    """Its case waits, whether its body, its head or nothing is there; everything else is handed out."""
+    async with opened(tmp_path) as town:
+        sent = [(await town.send({**TEXT, "case": str(number)})).body["document"] for number in range(4)]
+        whats = ("body = head", "head = body", "body = null")
+        for what, broken in zip(whats, sent[:3], strict=True):
+            await changed(town, f"update documents set {what} where id = '{broken}'")  # noqa: S608 - an id
+        got, again = await fetched(town), await fetched(town)
+        assert (got.status, ids(got), again.status, ids(again)) == (200, [sent[3]], 200, [])
+        assert [steps(town, each) for each in sent[:3]] == [["submitted", "arrived"]] * 3
+
+
+async def test_only_the_systems_of_a_mailbox_fetch_and_answer(tmp_path: Path) -> None:
+    """Another system of the agency finds nothing, and what it says is said of nothing."""
+    ways = {"interior": (way("interior", systems=frozenset({SystemId(REGISTER)})),)}
+    async with opened(tmp_path, Letters(ways=ways)) as town:
+        (document,) = [(await town.send()).body["document"]]
+        other, got = await fetched(town, ALERTS), await fetched(town)
+        assert (ids(other), ids(got)) == ([], [document])
+        lease = got.body["lease"]
+        refused = await told(town, document, ALERTS, outcome="registered", number="77", lease=lease)
+        assert (refused.status, refused.body["code"]) == (404, "document.unknown")
+        assert (await told(town, document, outcome="registered", number="77", lease=lease)).status == 200
+
+
+async def test_a_receipt_goes_to_the_system_that_sees_its_document(tmp_path: Path, url: str | None) -> None:
+    """Where documents are their systems' own: another one neither gets it, nor says that it has, nor wakes for it."""
+    ways = {"saensuk": (way("saensuk", receipts=True),)}
+    async with opened(tmp_path, Letters(ways=ways, by_system=True), url=url) as town:
+        waiting = asyncio.create_task(fetched(town, ARCHIVE, "?wait=20"))
+        await until(lambda: waiters(town).waiting)
+        await town.send()
+        inbox = town.gateway.mailroom.inbox
+        assert inbox
+        keys = {f"saensuk  {system}" for system in (ARCHIVE, DESK)}
+        assert await inbox._look(keys) == {f"saensuk  {DESK}": True}
+        other, got = await fetched(town, ARCHIVE), await fetched(town, DESK)
+        assert (ids(other), len(ids(got)), waiting.done()) == ([], 1, False)
+        for system, status in ((ARCHIVE, 404), (DESK, 200)):
+            said = await told(town, ids(got)[0], system, outcome="retrieved", lease=got.body["lease"])
+            assert said.status == status
+        waiters(town).close()
+        assert ids(await waiting) == []

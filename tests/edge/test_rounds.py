@@ -98,6 +98,28 @@ async def test_what_another_node_put_on_a_former_way(tmp_path: Path) -> None:
         assert town.rows("select way from lanes") == [("mailbox",)]
 
 
+async def test_a_lane_in_somebodys_hands_is_put_right_later(tmp_path: Path, url: str | None) -> None:
+    """A poller has it when the folder changes: a later round moves it, without waiting for the next clearing away."""
+    async with opened(tmp_path, url=url) as town:
+        document = (await town.send()).body["document"]
+        assert await fetched(town) == [document]
+        town.changed(Letters(ways=PUSHED))
+        going = rounds(town)
+        await going.round()
+        assert town.rows("select way from lanes") == [("mailbox",)]
+        town.valve.ahead = 120.0
+        await going.round()
+        assert town.rows("select way from lanes") == [("webhook",)]
+
+
+async def test_the_gate_of_a_way_that_is_gone_goes(tmp_path: Path) -> None:
+    """Nothing waits behind it, no folder names it, and nobody would ever open it."""
+    async with opened(tmp_path) as town:
+        await changed(town, "insert into gates values ('interior', 'former', 0, 3, 'refused')")
+        await rounds(town).tidy()
+        assert town.rows("select way from gates") == []
+
+
 async def test_lanes_in_which_nothing_is_go(tmp_path: Path) -> None:
     """A lane that waits stays."""
     async with opened(tmp_path) as town:

@@ -179,7 +179,7 @@ async def test_nothing_is_handed_out_unwritten(tmp_path: Path) -> None:
 
 
 async def test_an_event_is_cut_to_what_the_subscriber_may_see(tmp_path: Path) -> None:
-    """Nothing in the envelope speaks of the rest: the digest is that of the part, and the publisher's own is left out."""
+    """Nothing in the envelope speaks of the rest: the digest is that of the part, and case and reference stay away."""
     async with opened(tmp_path) as town:
         await town.send(FLOOD, "/events", ALERT, ALERTS, exchange_case="C-1")
         (event,) = (await fetched(town, SILA)).body["documents"]

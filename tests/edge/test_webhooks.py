@@ -249,7 +249,7 @@ async def test_a_register_number(outbound: HttpOutbound, office: Office, answer:
         ("webhook", {"headers": {}}, "knows no option headers"),
         ("webhook", {"allow": ["metadata"]}, "nothing but loopback"),
         ("webhook", {"allow": "loopback"}, "nothing but loopback"),
-        ("webhook", {"secret": "interior.missing"}, "interior.missing"),
+        ("webhook", {"secret": "interior.missing"}, "^the secret 'interior.missing' cannot be read"),
         ("webhook", {"secret": "interior.short"}, "whsec_"),
         ("webhook", {"url": "ftp://a"}, "must begin with http"),
         ("webhook", {"url": "http://a/{/case}"}, "placeholders"),

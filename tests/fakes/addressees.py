@@ -171,7 +171,7 @@ class Poller:
     async def _said(self, method: str, path: str, body: Any) -> tuple[int | None, Any]:
         headers = {"Authorization": f"Bearer {self.token}"}
         try:
-            url, limit = f"{self.where()}{path}", aiohttp.ClientTimeout(5)
+            url, limit = f"{self.where()}{path}", aiohttp.ClientTimeout(10)
             async with self.session.request(method, url, json=body, headers=headers, timeout=limit) as answer:
                 return answer.status, await answer.json(content_type=None)
         except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError):

@@ -312,7 +312,8 @@ class Office(Counter):
         self, document: str, outcome: str, recipient: AgencyId = HEALTH, *, lease: str | None = None, **more: Any
     ) -> Answer:
         """As a recipient does."""
-        said = Outcome(outcome, f"{recipient}.desk", lease=lease, **more)
+        ways = {each.name: each.pulled for each in self.catalogue.agencies[recipient].deliveries}
+        said = Outcome(outcome, f"{recipient}.desk", lease=lease, ways=ways, **more)
         plan = ends.outcome(document, recipient, said, self.scribe)
         return await self.run(plan, await lanes_of(self.reader, document, recipient))
 
@@ -320,6 +321,14 @@ class Office(Counter):
         """As a sender does."""
         plan = ends.recall(document, recipient, SENDER, self.scribe)
         return await self.run(plan, await lanes_of(self.reader, document, recipient))
+
+    async def realign(self, limit: int = 1000) -> int:
+        """As a process does that looks at its folders."""
+        count = 0
+        for each in await self.run(sweeping.astray(self.catalogue)):
+            while moved := await self.run(sweeping.realign(each, self.scribe, limit)):
+                count += moved
+        return count
 
     async def expire(self, limit: int = 1000) -> int:
         """As the sweeper of deadlines does."""

@@ -1,7 +1,10 @@
 """A town around a running gateway whose agencies write letters to each other."""
 
+import asyncio
+import base64
+import hashlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +14,12 @@ from uuid import uuid4
 import aiohttp
 import orjson
 
-from gateway.core.model import Catalogue
+from gateway.core.model import Catalogue, SystemId
 from gateway.settings import Settings
 from tests.fakes import idp
 from tests.fakes.correspondents import DESK, IDPS, LETTER, POLITE, PURPOSE, TEXT, WRITERS, Letters, catalogue_of
 from tests.fakes.parties import ISSUER
-from tests.fakes.town import Office, Reply, Town, Watched, driver_of
+from tests.fakes.town import Office, Reply, Town, Watched, driver_of, until
 from tests.fakes.valve import Valve
 
 
@@ -74,6 +77,13 @@ class PostTown(Town):
         given = {name: value for name, value in {**usual, **headers}.items() if value is not None}
         return await self.say("POST", f"{to}/{service}", system, raw, **given)
 
+    async def upload(self, raw: bytes, system: str = DESK) -> str:
+        """The id of a text that a system brought."""
+        digest = f"sha-256=:{base64.b64encode(hashlib.sha256(raw).digest()).decode()}:"
+        reply = await self.say("POST", "/attachments", system, raw, content_type="text/plain", content_digest=digest)
+        assert reply.status == 201, reply.body
+        return str(reply.body["attachment"])
+
     async def say(
         self, method: str, path: str, system: str | None = DESK, body: Any = b"", **headers: str | None
     ) -> Reply:
@@ -85,6 +95,33 @@ class PostTown(Town):
         if not isinstance(body, bytes):
             given.setdefault("content-type", "application/json")
         return await self.ask(method, f"/v1{path}", given, raw)
+
+
+async def slowly(
+    town: PostTown, path: str, system: str, body: Any, meanwhile: Callable[[], None], **headers: str
+) -> tuple[int, Any]:
+    """A call whose body stops half way until the gateway waits for the rest of it and ``meanwhile`` is done."""
+    raw, going = orjson.dumps(body), asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield raw[:5]
+        await going.wait()
+        yield raw[5:]
+
+    token = await town.token(system)
+    given = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+
+    async def called() -> tuple[int, Any]:
+        async with town._session.post(f"{town.at.public}/v1{path}", data=parts(), headers=given) as answer:
+            return answer.status, orjson.loads(await answer.read())
+
+    call = asyncio.create_task(called())
+    shares = town.gateway.exchanges.front.shares
+    await until(lambda: shares[SystemId(system)] > 0)
+    meanwhile()
+    going.set()
+    return await call
 
 
 def claims_of(receipt: str) -> Mapping[str, Any]:

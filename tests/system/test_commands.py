@@ -58,6 +58,27 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), "utf-8")
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "says"),
+    [
+        ("secrets/sila.webhook", None, "the secret sila.webhook is missing from the keys folder"),
+        ("secrets/sila.webhook", "hello", "the secret sila.webhook of the way webhook must be whsec_"),
+        ("secrets/interior.register", None, "the secret interior.register is missing from the keys folder"),
+        ("gateway/webhook.jwk.json", None, "the way webhook signs with gateway/webhook.jwk.json, which is missing"),
+    ],
+)
+def test_check_looks_for_secrets_where_the_keys_are(
+    catalogue: Path, type_in: Type, path: str, content: str | None, says: str
+) -> None:
+    """What `gateway serve` would not start without is an error; the line is that of the folder that names it."""
+    file = catalogue / "deploy/demo/keys" / path
+    file.unlink() if content is None else file.write_text(content, "ascii")
+    typed = type_in("check", "--root", catalogue)
+    assert (typed.code, says in typed.text) == (1, True), typed.text
+    shutil.rmtree(catalogue / "deploy/demo/keys/gateway")
+    assert type_in("check", "--root", catalogue).code == 0
+
+
 CALL = {
     "--client": "finance.local_tax",
     "--provider": "interior",

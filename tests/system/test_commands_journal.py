@@ -1,5 +1,6 @@
 """``gateway journal show`` and ``gateway journal check`` on a journal that somebody has laid hands on."""
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -21,8 +22,8 @@ Row = tuple[object, ...]
 Type = Callable[..., tuple[int, str]]
 
 
-def row(n: int, writer: int = 7, **facts: str) -> Row:
-    drafted = draft({"step": "answered", **facts}, Bodies(), Particulars(case="C-1"), bytes(64))
+def row(n: int, writer: int = 7, beside: Particulars | None = None, **facts: object) -> Row:
+    drafted = draft({"step": "answered", **facts}, Bodies(), beside or Particulars(case="C-1"), bytes(64))
     entry, stamp = numbered(drafted, writer, n)
     return writer, n, stamp.leaf, entry, drafted.particulars
 
@@ -104,6 +105,35 @@ def test_an_exchange_is_found_by_its_own_name_alone(type_in: Type, database: Cal
         code, text = type_in("show", "--database", url, "--exchange", asked)
         assert code == 0
         assert [orjson.loads(line)["entry"] for line in text.splitlines()] == ["7.1", "7.2"]
+
+
+def test_a_document_is_found_with_what_concerns_it(type_in: Type, database: Callable[..., str]) -> None:
+    """By the member that names it, as one of several, by a receipt of it, by its file; nothing that mentions it."""
+    file = SECOND
+    along = ({"attachment": file, "digest": "sha-256=:…:"},)
+    url = database(
+        row(1, attachment=file),
+        row(2, document=FIRST, beside=Particulars(attachments=along)),
+        row(3, documents=["other", FIRST]),
+        row(4, documents=[f"{FIRST}-7-2"]),
+        row(5, what=FIRST, attachment="other", documents=[f"other-{FIRST}"]),
+        row(6, attachment="other"),
+    )
+    code, text = type_in("show", "--database", url, "--document", FIRST.upper())
+    assert (code, shown(text)) == (0, ["7.1", "7.2", "7.3", "7.4"])
+    assert type_in("show", "--database", url, "--document", "OUT-1")[1].startswith("--document must be the id of a ")
+
+
+def test_what_stands_beside_is_printed_where_it_is_asked_for(type_in: Type, database: Callable[..., str]) -> None:
+    """And nothing of it otherwise; where it was forgotten, there is none."""
+    whole = row(1)
+    url = database(whole, (7, 2, *row(2)[2:4], None))
+    code, text = type_in("show", "--database", url, "--particulars")
+    first, second = (orjson.loads(line) for line in text.splitlines())
+    assert (code, first["beside"]["case"]) == (0, "C-1")
+    assert hashlib.sha256(orjson.dumps(first["beside"])).hexdigest() == first["particulars"]
+    assert (second["forgotten"], "beside" in second) == (True, False)
+    assert "C-1" not in type_in("show", "--database", url)[1]
 
 
 @pytest.mark.parametrize("wrong", ["", "answered", FIRST[:8]])

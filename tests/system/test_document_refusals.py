@@ -129,7 +129,7 @@ async def unaccepted_file(town: PostTown) -> Reply:
 
 
 async def too_many(town: PostTown) -> Reply:
-    files = [(await upload(town)).body["attachment"] for _ in range(3)]
+    files = [(await upload(town, FILE + b"%d" % n)).body["attachment"] for n in range(3)]
     return await town.send(exchange_attachments=", ".join(files))
 
 

@@ -67,6 +67,11 @@ def told_steps(shown: str) -> list[str]:
     return [line.split()[1] for line in shown.splitlines() if line.startswith("  ")]
 
 
+def submitted_earlier(_: Book) -> Plan[None]:
+    """Two hours ago; what became of it since then did just now."""
+    yield "update deliveries set since = since - 7200", ()
+
+
 async def test_what_waits_and_what_failed(tmp_path: Path) -> None:
     """The list shows both, narrowed by state, recipient, kind and age; ids alone are for other commands."""
     async with opened(tmp_path) as town:
@@ -77,6 +82,7 @@ async def test_what_waits_and_what_failed(tmp_path: Path) -> None:
         assert " letters.official_letter.v1 saensuk.front_desk -> interior undeliverable for " in lines[0]
         assert await typed(town, "list", "--state", "undeliverable", "--ids") == f"{failed}\n"
         assert await typed(town, "list", "--recipient", "sila", "--kind", "document", "--ids") == f"{waits}\n"
+        await town.gateway.mailroom.post.run(submitted_earlier)
         assert await typed(town, "list", "--older", "1h") == "no document stands so\n"
         assert (await typed(town, "list", "--most", "1")).endswith("only the oldest 1 are shown: --most shows more\n")
 
@@ -88,6 +94,22 @@ async def test_whom_the_gateway_leaves_alone(tmp_path: Path) -> None:
         printed = await typed(town, "list")
         assert "sila is left alone on its way webhook after 1 failures, for 4m still: refused\n" in printed
         assert "left alone" not in await typed(town, "list", "--recipient", "interior")
+
+
+async def test_a_stopped_way_is_opened_by_an_order(tmp_path: Path, url: str | None) -> None:
+    """The list says in words what the 410 means; the order opens the way, and stands in the journal with its reason."""
+    async with opened(tmp_path, url=url) as town:
+        for name in ("agencies", "secrets"):
+            shutil.copytree(ROOT / "deploy/demo/keys" / name, tmp_path / "keys" / name)
+        await town.gateway.mailroom.post.run(gates.close(AgencyId("sila"), "webhook", lambda _: 9e6, "stopped 00ab"))
+        assert "sila takes nothing any more on its way webhook (HTTP 410)" in await typed(town, "list")
+        said = await typed(town, "reopen", "sila", "webhook", *BY)
+        assert said == "the way webhook of sila is open: what waits is handed over again\n"
+        assert "is not closed" in await typed(town, "reopen", "sila", "webhook", *BY, code=1)
+        assert "410" not in await typed(town, "list")
+        (entry,) = (each for each in town.entries() if each.facts.get("what") == "reopen")
+    assert (entry.facts["recipient"], entry.facts["way"]) == ("sila", "webhook")
+    assert (entry.particulars["user"], entry.particulars["reason"]) == ("dara", "renewed on Monday")
 
 
 async def test_one_document(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.core import document, policy
+from gateway.core.document import Target
 from gateway.core.identity import Caller
 from gateway.core.life import Approval
 from gateway.core.model import (
@@ -81,8 +82,10 @@ def _hold_approval(found: Sequence[Permit]) -> None:
         )
 
 
-def hold_still(found: Iterable[Permit], now: Catalogue, caller: Caller) -> None:
-    """The same decisions by another catalogue. Raises Refusal."""
+def hold_still(found: Iterable[Permit], target: Target, now: Catalogue, caller: Caller) -> None:
+    """The same decisions by another catalogue; whom an event goes to is decided again when it goes. Raises Refusal."""
+    if target.kind is Kind.EVENT:
+        policy.may_publish(now, caller.system, target.service)
     for each in found:
         if each.subscriber is None:
             permitted(policy.decide(now, replace(each.facts, scopes=caller.scopes)))

@@ -190,7 +190,10 @@ class Approvals:
             raise document.unknown()
         held = self._opened(rows[0])
         if person.post != held.role:
-            raise Refusal("approval.role", _NO_POST if person.post is None else f"The agreement asks for a person whose post is {held.role}.")
+            raise Refusal(
+                "approval.role",
+                _NO_POST if person.post is None else f"The agreement asks for a person whose post is {held.role}.",
+            )
         return held
 
     async def _approved(self, trail: Trail, held: Held, person: Person, reason: str | None) -> Taken | Refused:

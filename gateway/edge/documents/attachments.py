@@ -14,12 +14,13 @@ from aiohttp import web
 
 from gateway.core import attachment
 from gateway.core.attachment import File, Range, digest_field
-from gateway.core.entry import Step
+from gateway.core.entry import Draft, Step
 from gateway.core.identity import Caller
-from gateway.core.model import AgencyId, Catalogue, Kind, Service, Standing, agency_of
+from gateway.core.model import AgencyId, Catalogue, Kind, Service, agency_of
 from gateway.core.refusal import Refusal
 from gateway.edge import body
 from gateway.edge.documents import files
+from gateway.edge.documents.reception import hold_standing
 from gateway.edge.documents.uploading import (
     MAX_DOWNLOADS,
     MAX_UPLOADS,
@@ -98,21 +99,19 @@ class Attachments:
             web.get(DOWNLOAD, download, expect_handler=body.expect_nothing),  # and HEAD
         )
 
-    async def accepted(
-        self, service: Service, agency: AgencyId, ids: Sequence[str]
-    ) -> tuple[Mapping[str, object], ...]:
-        """The files that an agency wants to send with a document of the service, in its order, as envelopes name them.
+    async def accepted(self, service: Service, sender: files.Viewer, ids: Sequence[str]) -> tuple[File, ...]:
+        """The files that somebody wants to send with a document of the service, in their order.
 
         Raises Refusal attachment.unknown, attachment.not_accepted, journal.unavailable.
         """
         if not ids:
             return ()
-        found = files.kept(await self._read(files.seen(agency, ids)))
+        found = files.kept(await self._read(files.seen(sender, ids)))
         if found.keys() != set(ids):
             raise attachment.unknown()
-        these = [found[each].file for each in ids]
+        these = tuple(found[each].file for each in ids)
         attachment.hold_accepted(service.id, service.life.attachments if service.life else None, these)
-        return tuple(each.shown for each in these)
+        return these
 
     async def _upload(self, request: web.Request, trail: Trail) -> Released:
         self._front.hold_place()
@@ -131,10 +130,14 @@ class Attachments:
                     await vault.remove(name_of(file.id))
                 raise
             # What becomes of a batch that fails is not known at once: its file stays for the same round.
-            noted = trail.draft(Step.UPLOADED, status=201, more=_facts(file))
-            trail.stamp = await self._post.run(files.keep(agency, files.Kept(file, name_of(file.id)), noted))
+            kept, noted = files.Kept(file, name_of(file.id)), partial(_uploaded, trail)
+            order = ("attachment", caller.system, file.digest.hex())
+            known, trail.stamp = await self._post.run(files.keep(caller.system, kept, noted), locks=order)
+            if known != file.id:  # these bytes were here before, under that id
+                with contextlib.suppress(Refusal):
+                    await vault.remove(kept.name)
         self._meters.attachment_bytes.labels("upload").inc(file.size)
-        return Released(201, orjson.dumps(file.shown), headers={"Location": f"{UPLOAD}/{file.id}"})
+        return Released(201, orjson.dumps(replace(file, id=known).shown), headers={"Location": f"{UPLOAD}/{known}"})
 
     def _hold_room(self, rows: Rows) -> None:
         unused = files.counted(rows)
@@ -150,11 +153,12 @@ class Attachments:
         self._front.hold_place()
         caller = await self._front.caller(request, trail)
         _hold_form(request)
-        _hold_standing(trail.catalogue, caller)
-        await self._front.hold_still(request, trail, _hold_standing)
+        hold_standing(trail.catalogue, caller)
+        await self._front.hold_still(request, trail, hold_standing)
         vault, agency = self._open(), agency_of(caller.system)
         wanted = attachment.known_id(request.match_info["attachment"])
-        kept = files.kept(await self._read(files.seen(agency, (wanted,)))).get(wanted)
+        who = files.viewer(trail.catalogue.agencies[agency], caller.system, trail.person)
+        kept = files.kept(await self._read(files.seen(who, (wanted,)))).get(wanted)
         if kept is None:
             raise attachment.unknown()
         if request.method == "HEAD":
@@ -275,6 +279,10 @@ def _described(file: File, part: Range | None) -> dict[str, str]:
     return {**told, "Content-Length": str(part.end - part.start), "Content-Range": part.content_range(file.size)}
 
 
+def _uploaded(trail: Trail, file: File) -> Draft:
+    return trail.draft(Step.UPLOADED, status=201, more=_facts(file))
+
+
 def _facts(file: File, part: Range | None = None) -> dict[str, object]:
     """What the journal says of a file."""
     facts: dict[str, object] = {"attachment": file.id, "digest": file.digest.hex(), "size": file.size}
@@ -289,17 +297,9 @@ def _hold_form(request: web.Request) -> None:
         raise Refusal("request.malformed", "The address takes no query.")
 
 
-def _hold_standing(catalogue: Catalogue, caller: Caller) -> None:
-    """A suspended party neither brings nor fetches files."""
-    agency = agency_of(caller.system)
-    known, system = catalogue.agencies.get(agency), catalogue.systems.get(caller.system)
-    if known is None or system is None or {known.standing, system.standing} != {Standing.ACTIVE}:
-        raise Refusal("policy.suspended", f"The system {caller.system} or its agency is suspended.", agency=agency)
-
-
 def _hold_right(catalogue: Catalogue, caller: Caller) -> None:
     """Who may send nothing that files go with, uploads none."""
-    _hold_standing(catalogue, caller)
+    hold_standing(catalogue, caller)
     if agency_of(caller.system) not in _senders(catalogue):
         raise Refusal("policy.no_agreement", "No agreement lets your agency send documents with attachments.")
 

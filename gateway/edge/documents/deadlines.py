@@ -27,22 +27,35 @@ def expire(limit: int, scribe: Scribe) -> Work[int]:
 
 
 def _past(limit: int) -> Plan[Sequence[Delivery]]:
-    """Open deliveries whose time is over, their lanes locked; without lanes that others hold: a sweep never waits."""
-    past = "select recipient, okey from deliveries where open and expires < {now} order by expires limit $1"
-    lanes = yield (
-        f"select recipient, okey from lanes where lease < {{now}} and (recipient, okey) in ({past}){{skip_locked}}",  # noqa: S608
+    """Open deliveries whose time is over, their lanes locked; without lanes that others hold: a sweep never waits.
+
+    Those are left out before they are counted: a poller that holds on to a lane must not stop the time of all others.
+    """
+    past = yield (
+        (
+            "select d.seq, d.recipient, d.okey from deliveries d cross join lanes l "
+            "where l.recipient = d.recipient and l.okey = d.okey and d.open and d.expires < {now} "
+            "and l.lease < {now} order by d.expires limit $1"
+        ),
         (limit,),
     )
-    if not lanes:
+    if not past:
         return ()
-    rows = yield (
+    locked = yield (
         (
-            f"with v(r, o) as ({{rows text text}}) {FOUND} join v on d.recipient = v.r and d.okey = v.o "
-            "where d.open and d.expires < {now} order by d.seq"
+            "with v(r, o) as ({rows text text}) select recipient, okey from lanes "
+            "where (recipient, okey) in (select r, o from v) and lease < {now}{skip_locked}"
         ),
-        [value for row in lanes for value in row],
+        [value for lane in sorted({(row[1], row[2]) for row in past}) for value in lane],
     )
-    return [delivery_of(row) for row in rows[:limit]]
+    lanes = {(row[0], row[1]) for row in locked}
+    ids = [row[0] for row in past if (row[1], row[2]) in lanes]
+    if not ids:
+        return ()
+    still = "d.open and d.expires < {now} order by d.seq"
+    rows = yield f"with v(id) as ({{rows int8}}) {FOUND} join v on d.seq = v.id where {still}", ids
+    found = [delivery_of(row) for row in rows]
+    return [each for each in found if (each.recipient, each.okey) in lanes]
 
 
 def _expired(each: Delivery) -> Step:

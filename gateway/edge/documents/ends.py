@@ -6,7 +6,7 @@ same transaction. Works on one document are quickest where ``Journal.run`` is to
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import orjson
@@ -38,6 +38,8 @@ class Outcome:
     text: str | None = None
     lease: str | None = None
     person: Mapping[str, str | None] | None = None
+    ways: Mapping[str, bool] = field(default_factory=dict)
+    """Of the recipient, by name, as its folder has them now: whether it fetches there, and needs a lease therefore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def outcome(document: str, recipient: AgencyId, said: Outcome, scribe: Scribe) -
     """A recipient retrieved, registered or rejected it: also before it answered the push, which implies arrival."""
 
     def decide(book: Book, found: Delivery) -> Plan[Answer | None]:
-        if _needs_lease(found) and not _has_lease(found, said):
+        if _needs_lease(found, said) and not _has_lease(found, said):
             return Refused("document.lease")
         match next_step(found.position, Happening(said.outcome)):
             case Refused() as refused:
@@ -153,7 +155,7 @@ def forward(document: str, recipient: AgencyId, said: Outcome, onward: Onward, s
     """Another unit of the recipient is to get it: it stays arrived, and lies in that unit's lane from now on."""
 
     def decide(book: Book, found: Delivery) -> Plan[Answer | None]:
-        if _needs_lease(found) and not _has_lease(found, said):
+        if _needs_lease(found, said) and not _has_lease(found, said):
             return Refused("document.lease")
         step = next_step(found.position, Happening.FORWARDED)
         if isinstance(step, Refused):
@@ -190,13 +192,13 @@ def requeue(
         if isinstance(step, Refused) or not (yield from _still_kept(document)):
             return Refused("document.state")
         lane = (found.recipient, found.okey)
-        yield from enter(lane, found.paper.service, way, unit)
+        present = yield from enter(lane, found.paper.service, way, unit)
         again = "okey = $4, unit = $5, open = true, requeued = requeued + 1"
         if not (yield from _reopened(found, State.SUBMITTED, again, (found.okey, unit))):
             yield from leave([lane])
             return None
         receipt = yield from scribe.write(book, order.step(found, Happening.REQUEUED, State.SUBMITTED), found.now)
-        if not pulled:
+        if not pulled or present != way:  # where it has to follow others, it arrives with them
             return Changed(State.SUBMITTED, receipt)
         yield "update deliveries set state = 'arrived' where seq = $1", (found.seq,)  # a mailbox has it at once
         word = found.step(State.ARRIVED, State.ARRIVED, by="gateway")
@@ -244,9 +246,13 @@ def _decided(
     return plan
 
 
-def _needs_lease(found: Delivery) -> bool:
-    """What lies in a mailbox belongs to whoever leased it."""
-    return found.position.open and found.position.state is State.ARRIVED
+def _needs_lease(found: Delivery, said: Outcome) -> bool:
+    """What lies in a mailbox belongs to whoever leased it, whatever its state; what is pushed is the recipient's.
+
+    The state tells only of a way that the folder names no more.
+    """
+    pulled = said.ways.get(found.way or "", found.position.state is State.ARRIVED)
+    return found.position.open and pulled
 
 
 def _has_lease(found: Delivery, said: Outcome) -> bool:

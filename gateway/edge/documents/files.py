@@ -1,11 +1,11 @@
 """What the database knows of attachments: whose they are, who may see them, what refers to them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.core.attachment import File
 from gateway.core.entry import Draft, Stamp
-from gateway.core.model import AgencyId
+from gateway.core.model import Agency, AgencyId, Person, SystemId, agency_of
 from gateway.edge.journal import Book
 from gateway.edge.store import Plan, Rows, Statement
 
@@ -15,12 +15,20 @@ PURGED = 100
 """Files that one round removes at most."""
 
 # Touched: it may be in the recipient's hands, though its system has yet to say so; in a mailbox, it was leased.
-_SEES = (
-    "(a.agency = $1 or exists (select 1 from uses u join deliveries d on d.document = u.document "
+_REACHED = (
+    "exists (select 1 from uses u join deliveries d on d.document = u.document "
     "where u.attachment = a.id and d.recipient = $1 and d.kind <> 'receipt' and d.touched and d.state in "
-    "('submitted', 'arrived', 'retrieved', 'registered', 'rejected')))"
+    "('submitted', 'arrived', 'retrieved', 'registered', 'rejected'))"
 )
+_WITH = "exists (select 1 from uses u join documents p on p.id = u.document where u.attachment = a.id and {})"
+_BEHALF = _WITH.format("p.on_behalf = $1")
+_HELD = _WITH.format("p.approver = $1 and p.state = 'held' and p.expires > {{now}} and p.role = {role}")
 _UNUSED = "not exists (select 1 from uses u where u.attachment = a.id)"
+# The oldest: two that were brought at the same moment have a row each, and from then on one of them is meant.
+_AGAIN = (
+    "update attachments set keep_until = {now} + $5 where id = (select min(a.id) from attachments a "
+    "where a.agency = $1 and a.system = $2 and a.digest = $3 and a.media_type = $4) returning id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,23 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who wants to see files."""
+
+    agency: AgencyId
+    system: SystemId | None = None
+    """Where the agency's documents are its systems' own: of what it uploaded, what this one did."""
+    post: str | None = None
+    """Of the person who looks: what waits for the approval of such a one shows its files too."""
+
+
+def viewer(agency: Agency, system: SystemId, person: Person | None = None) -> Viewer:
+    """A system of the agency, and whoever uses it."""
+    own = system if agency.documents_by_system else None
+    return Viewer(agency.id, own, person.post if person else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Unused:
     """What an agency uploaded and no document refers to."""
 
@@ -41,26 +66,46 @@ class Unused:
     """Bytes."""
 
 
-def keep(agency: AgencyId, kept: Kept, uploaded: Draft) -> Callable[[Book], Plan[Stamp]]:
-    """Note a file whose bytes are all there, with its journal entry."""
+def keep(system: SystemId, kept: Kept, uploaded: Callable[[File], Draft]) -> Callable[[Book], Plan[tuple[str, Stamp]]]:
+    """Note a file whose bytes are all there, with its journal entry; gives its id.
 
-    def plan(book: Book) -> Plan[Stamp]:
+    Where the system brought the same bytes before, that is the earlier one's id, for another day: a submission that is
+    repeated from the beginning names the same files. The new bytes are not needed then.
+    """
+
+    def plan(book: Book) -> Plan[tuple[str, Stamp]]:
         file = kept.file
-        columns = "id, agency, object, digest, size, media_type, uploaded, keep_until"
+        same = yield _AGAIN, (agency_of(system), system, file.digest, file.media_type, KEEP)
+        if same:
+            known = same[0][0]
+            return known, book.write(uploaded(replace(file, id=known)))
+        columns = "id, agency, system, object, digest, size, media_type, uploaded, keep_until"
         yield (
-            f"insert into attachments ({columns}) values ($1, $2, $3, $4, $5, $6, {{now}}, {{now}} + $7)",  # noqa: S608
-            (file.id, agency, kept.name, file.digest, file.size, file.media_type, KEEP),
+            f"insert into attachments ({columns}) values ($1, $2, $3, $4, $5, $6, $7, {{now}}, {{now}} + $8)",  # noqa: S608
+            (file.id, agency_of(system), system, kept.name, file.digest, file.size, file.media_type, KEEP),
         )
-        return book.write(uploaded)
+        return file.id, book.write(uploaded(file))
 
     return plan
 
 
-def seen(agency: AgencyId, ids: Sequence[str]) -> Statement:
-    """Those of the files that show to the agency: it uploaded them, or a document with them has reached it."""
+def seen(who: Viewer, ids: Sequence[str]) -> Statement:
+    """Those of the files that show to somebody.
+
+    Their own agency's; those with a document that has reached it, that was sent on its behalf, or that it may approve.
+    """
     these = ", ".join(f"${place}" for place in range(2, len(ids) + 2))
+    values: list[str] = [who.agency, *ids]
+    own = "a.agency = $1"
+    if who.system is not None:
+        values.append(who.system)
+        own += f" and a.system = ${len(values)}"
+    sees = [f"({own})", _REACHED, _BEHALF]
+    if who.post is not None:
+        values.append(who.post)
+        sees.append(_HELD.format(role=f"${len(values)}"))
     columns = "a.id, a.digest, a.size, a.media_type, a.object"
-    return f"select {columns} from attachments a where a.id in ({these}) and {_SEES}", (agency, *ids)  # noqa: S608
+    return f"select {columns} from attachments a where a.id in ({these}) and ({' or '.join(sees)})", values  # noqa: S608
 
 
 def kept(rows: Rows) -> dict[str, Kept]:

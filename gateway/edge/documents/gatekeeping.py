@@ -68,6 +68,20 @@ def judged(key: Key, tours: Sequence[Tour], streaks: Streaks, chance: float) -> 
     return Verdict(gates.close(*key, seconds, reason, probe=probe), worst)
 
 
+def judging(settling: Work[list[bool]], verdict: Verdict) -> Work[tuple[list[bool], int | None]]:
+    """Settle, and do it to the gate: not where every claim was lost, or it was settled already.
+
+    A COMMIT whose answer is lost is run again where nothing in the journal says that it happened: the gate must not
+    count one failure twice.
+    """
+
+    def plan(book: Book) -> Plan[tuple[list[bool], int | None]]:
+        kept = yield from settling(book)
+        return kept, (yield from verdict.plan(book)) if verdict.plan and any(kept) else None
+
+    return plan
+
+
 def _streak(key: Key, tours: Sequence[Tour], streaks: Streaks) -> bool:
     """Whether documents failed one after the other, and no other one was taken or refused between them."""
     for tour in tours:

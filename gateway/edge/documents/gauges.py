@@ -15,7 +15,7 @@ from prometheus_client import Gauge
 
 from gateway.core.model import AgencyId, Catalogue
 from gateway.edge.documents import sweeping
-from gateway.edge.documents.bounds import Bounds, Where
+from gateway.edge.documents.bounds import Bounds, Where, most
 from gateway.edge.store import Reads, StoreFailed, StoreRefused
 from gateway.edge.telemetry import Meters, place
 
@@ -93,12 +93,13 @@ class Gauges:
     def _ratios(self) -> Mapping[Where, float]:
         """What waits against what may, on the ways that folders name."""
         agencies = self._catalogue().agencies
-        found = {}
-        for (recipient, name), waiting in self._bounds.waiting.items():
+        found: dict[Where, float] = {}
+        for (recipient, name, bound), waiting in self._bounds.counted.items():
             agency = agencies.get(AgencyId(recipient))
             for way in agency.deliveries if agency else ():
                 if way.name == name:
-                    found[recipient, name] = waiting / way.max_waiting
+                    ratio = waiting / most(way, bound)
+                    found[recipient, name] = max(ratio, found.get((recipient, name), 0.0))
         return found
 
     async def check(self) -> None:

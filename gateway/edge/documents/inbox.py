@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.core import document
 from gateway.core.entry import Step
 from gateway.core.exchange import AGENCY
-from gateway.core.model import AgencyId, agency_of
+from gateway.core.model import Agency, AgencyId, SystemId, agency_of
 from gateway.core.refusal import Refusal
 from gateway.edge import body
 from gateway.edge.documents import mailbox
@@ -34,9 +34,9 @@ MAX_POLLERS = 32
 """Calls of one agency that wait for documents at once; one more is answered at once."""
 
 _THERE = (
-    "with v(k, r, w, u) as ({rows text text text text}) select distinct v.k from v where exists (select 1 from lanes l "
-    "where l.recipient = v.r and l.way = v.w and (v.u = '' or l.unit = v.u) and l.opened > 0 and l.due <= {now} "
-    "and l.lease < {now})"
+    "with v(k, r, w, u, s) as ({rows text text text text text}) select distinct v.k from v where exists "  # noqa: S608 - words
+    "(select 1 from lanes l where l.recipient = v.r and l.way = v.w and (v.u = '' or l.unit = v.u) and l.opened > 0 "
+    "and l.due <= {now} and l.lease < {now} and (v.s = '' or not " + mailbox.FOREIGN.format("l", "v.s") + "))"
 )
 
 
@@ -60,18 +60,19 @@ class Inbox:
 
     def arrived(self, addressees: Iterable[Addressee]) -> None:
         """This process took something in for these: who waits here need not wait for the next look."""
+        agencies = self._at.catalogue().agencies
         for each in addressees:
-            if each.pulled:
-                self.waiters.tell({_key(each.recipient, None), _key(each.recipient, each.unit)})
+            if each.pulled and (home := agencies.get(each.recipient)):
+                systems = {_distinct(home, system) for system in home.systems}
+                self.waiters.tell({_key(home.id, unit, system) for unit in (None, each.unit) for system in systems})
 
     async def _fetch(self, request: web.Request, trail: Trail) -> Released:
         """Leased documents; none at once, the first that come within ``wait`` seconds, or none."""
         caller = await self._at.caller(request, trail)
         asked = _asked(request)
-        agency = agency_of(caller.system)
-        leased = await self._taken(agency, asked)
+        leased = await self._taken(caller.system, asked)
         if not leased.given and asked.wait:
-            leased = await self._awaited(request, trail, agency, asked)
+            leased = await self._awaited(request, trail, caller.system, asked)
         if leased.given:
             await self._write_down(trail, leased)
             self._count(leased)
@@ -79,19 +80,20 @@ class Inbox:
         told = {"lease": claim, "seconds": LEASE_SECONDS, "documents": [each.shown for each in leased.given]}
         return Released(200, orjson.dumps(told), headers={"Cache-Control": "no-store"})
 
-    async def _awaited(self, request: web.Request, trail: Trail, agency: AgencyId, asked: "Asked") -> Leased:
+    async def _awaited(self, request: web.Request, trail: Trail, system: SystemId, asked: "Asked") -> Leased:
         """What comes while the caller waits. Whether it still may is asked again each time that it gets something."""
         loop, front = asyncio.get_running_loop(), self._at.front
         end = loop.time() + asked.wait
-        leased = Leased("", (), ())
+        leased, agency = Leased("", (), ()), agency_of(system)
         with self._place(agency) as free:
             while free and not leased.given and not _gone(request):
+                key = _key(agency, asked.unit, _distinct(self._at.home(agency), system))
                 with front.aside(trail):
-                    waited = await self.waiters.wait(_key(agency, asked.unit), end - loop.time(), None)
+                    waited = await self.waiters.wait(key, end - loop.time(), None)
                 if not waited or _gone(request):
                     break
                 await front.hold_still(request, trail, hold_standing)
-                leased = await self._taken(agency, asked)
+                leased = await self._taken(system, asked)
         return leased
 
     @contextlib.contextmanager
@@ -103,12 +105,12 @@ class Inbox:
         finally:
             self._pollers[agency] -= 1
 
-    async def _taken(self, agency: AgencyId, asked: "Asked") -> Leased:
-        home = self._at.home(agency)
+    async def _taken(self, system: SystemId, asked: "Asked") -> Leased:
+        home = self._at.home(agency_of(system))
         if asked.unit is not None and asked.unit not in home.units:
-            raise Refusal("request.malformed", f"unit must be one that {agency} names in its folder.")
+            raise Refusal("request.malformed", f"unit must be one that {home.id} names in its folder.")
         try:
-            return await self._leases.take(Wanted(home, asked.unit, asked.most))
+            return await self._leases.take(Wanted(home, system, asked.unit, asked.most))
         except (StoreFailed, StoreRefused) as error:
             raise unavailable() from error
 
@@ -143,11 +145,12 @@ class Inbox:
         agencies = self._at.catalogue().agencies
         values: list[str] = []
         for key in keys:
-            name, _, unit = key.partition(" ")
+            name, unit, system = key.split(" ")
             home = agencies.get(AgencyId(name))
+            own = system if home and home.documents_by_system else ""
             for way in home.deliveries if home else ():
-                if way.pulled:
-                    values += (key, name, way.name, unit)
+                if way.pulled and (not system or way.admits(SystemId(system))):
+                    values += (key, name, way.name, unit, own)
         rows = await self._at.reader.read(_THERE, values) if values else ()
         return {str(row[0]): True for row in rows}
 
@@ -188,9 +191,14 @@ def _wait(text: str) -> float:
     return float(text)
 
 
-def _key(agency: AgencyId, unit: str | None) -> str:
+def _key(agency: AgencyId, unit: str | None, system: str) -> str:
     """What a caller waits for."""
-    return f"{agency} {unit or ''}"
+    return f"{agency} {unit or ''} {system}"
+
+
+def _distinct(home: Agency, system: SystemId) -> str:
+    """The system, where not all of the agency's get the same; most agencies cost one look for all of them."""
+    return system if home.documents_by_system or any(each.systems for each in home.deliveries) else ""
 
 
 def _gone(request: web.Request) -> bool:

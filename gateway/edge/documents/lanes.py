@@ -124,11 +124,11 @@ def take(
         outs.setdefault((out.recipient, out.okey), []).append(out)
     if not outs:
         return ()
-    values = [value for key in outs for value in (*key, claim, seconds)]
+    values = [value for key in outs for value in (*key, claim, seconds, outs[key][-1].seq)]
     yield (
         (
-            "with v(r, o, c, s) as ({rows text text text float8}) update lanes "
-            "set owner = v.c, lease = {now} + v.s, due = {now} + v.s from v where recipient = v.r and okey = v.o"
+            "with v(r, o, c, s, g) as ({rows text text text float8 int8}) update lanes set owner = v.c, "
+            "lease = {now} + v.s, due = {now} + v.s, given = v.g from v where recipient = v.r and okey = v.o"
         ),
         values,
     )

@@ -87,7 +87,9 @@ def sent(agency: Agency, system: str, wanted: Wanted) -> Statement:
     _narrowed(behalf, wanted)
     if wanted.after is not None:  # only among those that show: a page must not tell what else there is
         its_own = " and x.sender = {2}" if agency.documents_by_system else ""
-        last = f"select x.seq from documents x where x.id = {{0}} and (x.on_behalf = {{1}} or x.agency = {{1}}{its_own})"  # noqa: S608 - names of columns
+        last = (
+            f"select x.seq from documents x where x.id = {{0}} and (x.on_behalf = {{1}} or x.agency = {{1}}{its_own})"  # noqa: S608 - names of columns
+        )
         for where in (own, behalf):
             where.add(f"p.seq < ({last})", wanted.after, agency.id, *([system] if its_own else ()))
     most = wanted.most + 1
@@ -106,7 +108,10 @@ def _narrowed(where: _Where, wanted: Wanted) -> None:
             wanted.state.value,
         )
     if wanted.since is not None:
-        where.add("p.seq > coalesce((select seq from documents where id < {0} order by id desc limit 1), 0)", _id(wanted.since))
+        where.add(
+            "p.seq > coalesce((select seq from documents where id < {0} order by id desc limit 1), 0)",
+            _id(wanted.since),
+        )
     _common(where, wanted)
 
 
@@ -118,7 +123,9 @@ def received(agency: Agency, wanted: Wanted) -> Statement:
     if wanted.state is not None:
         where.add("d.state = {0}", wanted.state.value)
     if wanted.after is not None:
-        last = "select max(x.seq) from deliveries x where x.document = {0} and x.recipient = {1} and x.kind <> 'receipt'"
+        last = (
+            "select max(x.seq) from deliveries x where x.document = {0} and x.recipient = {1} and x.kind <> 'receipt'"
+        )
         where.add(f"d.seq < ({last} and (x.touched or x.state in ({_REACHED})))", wanted.after, agency.id)
     if wanted.since is not None:
         # a held one's delivery is younger than its neighbours: it bounds nothing

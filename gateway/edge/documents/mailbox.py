@@ -6,7 +6,7 @@ Two pollers never hold one lane. A poller that forgets loses its lease with time
 from collections.abc import Sequence
 
 from gateway.core.delivery import Refused, State
-from gateway.core.model import AgencyId
+from gateway.core.model import AgencyId, SystemId
 from gateway.edge.documents.ends import UNKNOWN, Answer, Changed, Unchanged
 from gateway.edge.documents.lanes import Chosen, choose, take
 from gateway.edge.documents.positions import FOUND, Work, delivery_of, let_go, move
@@ -17,6 +17,12 @@ from gateway.edge.store import Plan
 MAX_LEASED = 100
 """Documents that one call leases at most."""
 
+FOREIGN = (
+    "exists (select 1 from deliveries x join documents y on y.id = x.document where x.recipient = {0}.recipient "
+    "and x.okey = {0}.okey and x.open and x.kind = 'receipt' and y.sender <> {1})"
+)
+"""A lane with receipts of what another system than {1} sent."""
+
 
 def lease(
     agency: AgencyId,
@@ -26,8 +32,12 @@ def lease(
     max: int,  # noqa: A002 - the word of GET /v1/inbox
     seconds: float,
     claim: str,
+    own: SystemId | None = None,
 ) -> Work[tuple[Lane, ...]]:
-    """So many documents at most, for so many seconds: whole lanes as far as they go, each lane oldest first."""
+    """So many documents at most, for so many seconds: whole lanes as far as they go, each lane oldest first.
+
+    ``own``: of receipts only those of what this system sent.
+    """
     most = min(max, MAX_LEASED)
 
     def plan(_: Book) -> Plan[tuple[Lane, ...]]:
@@ -37,6 +47,8 @@ def lease(
         which, values = f"recipient = $2 and way in ({places})", (agency, *ways)
         if unit is not None:
             which, values = f"{which} and unit = ${3 + len(ways)}", (*values, unit)
+        if own is not None:
+            which, values = f"{which} and not {FOREIGN.format('lanes', f'${len(values) + 2}')}", (*values, own)
         chosen = yield from choose(which, values, most)
         lanes: list[Lane] = []
         for each, count in _shares(chosen, most):

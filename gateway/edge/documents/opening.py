@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.core.delivery import State
 from gateway.core.model import SystemId
-from gateway.edge.documents.records import LaneKey
+from gateway.edge.documents.records import LETTERS, LaneKey
 from gateway.edge.store import Plan, chunks
 
 
@@ -28,40 +28,46 @@ class Opening:
     """Of a receipt: its row."""
     subscriber: SystemId | None = None
     overdue_seconds: float | None = None
+    bound: str = LETTERS
+    full: bool = False
+    """There is no room for it: it is never open."""
 
     @property
     def state(self) -> State:
         """In which it begins."""
+        if self.full:
+            return State.UNDELIVERABLE
         return State.ARRIVED if self.pulled else State.SUBMITTED
 
 
 # What a lane is on the way to is said by its open deliveries; while there are any, a forwarding may have changed it.
-_KEPT = "case when lanes.opened = 0 then excluded.{0} else lanes.{0} end"
+_KEPT = "{0} = case when lanes.opened = 0 then excluded.{0} else lanes.{0} end"
+KEPT = ", ".join(_KEPT.format(name) for name in ("service", "way", "unit"))
 _COUNT = (
-    "insert into lanes (recipient, okey, service, way, unit, opened, due, lease) "  # noqa: S608 - names of columns
-    "with v(recipient, okey, service, way, unit, n) as ({rows text text text text text int8}) "
-    "select recipient, okey, service, way, unit, n, {now}, 0 from v where true "
+    "insert into lanes (recipient, okey, service, way, unit, bound, opened, due, lease) "  # noqa: S608 - names of columns
+    "with v(recipient, okey, service, way, unit, bound, n) as ({rows text text text text text text int8}) "
+    "select recipient, okey, service, way, unit, bound, n, {now}, 0 from v where true "
     "on conflict (recipient, okey) do update set opened = lanes.opened + excluded.opened, "
-    + ", ".join(f"{name} = {_KEPT.format(name)}" for name in ("service", "way", "unit", "due"))
+    f"{KEPT}, {_KEPT.format('due')}, {_KEPT.format('bound')}"
 )
 _COLUMNS = "document, recipient, okey, kind, step, service, unit, subscriber, state"
 _DELIVER = (
     f"insert into deliveries ({_COLUMNS}, open, touched, attempts, requeued, since, expires, overdue, changed) "  # noqa: S608 - the same
-    f"with v({_COLUMNS}, seconds, late) as "
-    "({rows text text text text int8 text text text text float8 float8}) "
-    f"select {_COLUMNS}, true, false, 0, 0, "
+    f"with v({_COLUMNS}, open, seconds, late) as "
+    "({rows text text text text int8 text text text text bool float8 float8}) "
+    f"select {_COLUMNS}, open, false, 0, 0, "
     "{now}, {now} + seconds, {now} + late, {now} from v"
 )
 
 
 def deliver(new: Sequence[Opening]) -> Plan[None]:
     """Count them in their lanes, which are locked by now, and insert them in this order."""
-    yield from count(new)
+    yield from count(each for each in new if not each.full)
     values: list[Any] = []
     for each in new:
         values += (each.document, *each.lane, each.kind, each.step, each.service, each.unit, each.subscriber)
-        values += (each.state, each.seconds, each.overdue_seconds)
-    for rows in chunks(values, 11):
+        values += (each.state, not each.full, each.seconds, each.overdue_seconds)
+    for rows in chunks(values, 12):
         yield _DELIVER, rows
 
 
@@ -69,6 +75,6 @@ def count(new: Iterable[Opening]) -> Plan[None]:
     """Count one more in the lane of each; a lane that had nothing goes the way of its first one from now on."""
     lanes: dict[LaneKey, list[Any]] = {}
     for each in new:
-        lanes.setdefault(each.lane, [*each.lane, each.service, each.way, each.unit, 0])[5] += 1
-    for rows in chunks([value for lane in sorted(lanes) for value in lanes[lane]], 6):
+        lanes.setdefault(each.lane, [*each.lane, each.service, each.way, each.unit, each.bound, 0])[6] += 1
+    for rows in chunks([value for lane in sorted(lanes) for value in lanes[lane]], 7):
         yield _COUNT, rows

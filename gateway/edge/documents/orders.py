@@ -6,10 +6,11 @@ from functools import partial
 from gateway.core.delivery import Refused, State
 from gateway.core.model import AgencyId, Catalogue, ServiceId, Way
 from gateway.edge.control import Orders, Outcome, hold_fields
-from gateway.edge.documents import ends
+from gateway.edge.documents import ends, gates
 from gateway.edge.documents.ends import Answer, Changed
 from gateway.edge.documents.positions import Work
 from gateway.edge.documents.scribe import Scribe
+from gateway.edge.evidence import ordered
 from gateway.edge.journal import Book
 from gateway.edge.store import Plan, Rows
 
@@ -17,14 +18,17 @@ ANYWHERE = "*"
 """Instead of a recipient: wherever it stands so."""
 
 _FIELDS = ("document", "recipient", "reason", "who")
-_FOUND = "select recipient, service, unit, state, open from deliveries where document = $1 and kind <> 'receipt'"
+_OF = "select recipient, service, unit, state, open from deliveries where document = $1 and kind <> 'receipt'"
+_HELD = "select recipient, service, '', state, true from documents where id = $1 and state = 'held'"
+_FOUND = f"select recipient, service, unit, state, open from ({_OF} union all {_HELD}) found"  # noqa: S608 - constants
 
 
 def orders(scribe: Scribe, catalogue: Callable[[], Catalogue]) -> Orders:
-    """``requeue_document`` and ``expire_document``."""
+    """``requeue_document``, ``expire_document`` and ``reopen_way``."""
     return {
         "requeue_document": partial(_requeue, scribe, catalogue),
         "expire_document": partial(_expire, scribe),
+        "reopen_way": partial(_reopen, scribe.instance),
     }
 
 
@@ -81,12 +85,27 @@ def _expire(scribe: Scribe, fields: Mapping[str, str]) -> Work[Outcome]:
     return plan
 
 
+def _reopen(instance: str, fields: Mapping[str, str]) -> Work[Outcome]:
+    """Whatever closed it, also a 410: what waits goes with the next look; the next failure closes it anew."""
+    hold_fields(fields, ("recipient", "way", "reason", "who"))
+    recipient, way = fields["recipient"], fields["way"]
+
+    def plan(book: Book) -> Plan[Outcome]:
+        if not (yield from gates.open_(AgencyId(recipient), way)(book)):
+            none = f"the way {way} of {recipient} is not closed: `gateway documents list` names those that are"
+            return Outcome(done=False, text=none)
+        book.write(ordered(instance, "reopen", fields["who"], fields["reason"], recipient=recipient, way=way))
+        return Outcome(done=True, text=f"the way {way} of {recipient} is open: what waits is handed over again")
+
+    return plan
+
+
 def _deliveries(fields: Mapping[str, str]) -> Plan[Rows]:
-    """Of the document, to one recipient or to all."""
+    """Of the document, to one recipient or to all; what is held has none yet, and stands for one."""
     values: tuple[str, ...] = (fields["document"],)
     if fields["recipient"] == ANYWHERE:
         return (yield f"{_FOUND} order by recipient", values)
-    return (yield f"{_FOUND} and recipient = $2", (*values, fields["recipient"]))
+    return (yield f"{_FOUND} where recipient = $2", (*values, fields["recipient"]))
 
 
 def _sort(recipient: str, answer: Answer, done: list[str], left: list[str]) -> None:

@@ -91,6 +91,15 @@ def no_unit(agency: str) -> Refusal:
     return _unfit(ShapeFault("/unit", f"must be a unit that {agency} names in its folder"))
 
 
+def no_way(agency: str, unit: str, protocol: str) -> Refusal:
+    """What is said of a unit to which nothing can be handed over."""
+    words = (
+        f"names {unit}, to which no way leads: what {agency} gets of this service goes by {protocol}. Its folder needs "
+        f"a way with unit: {unit} in deliveries, or a mailbox, which all units share"
+    )
+    return _unfit(ShapeFault("/unit", words))
+
+
 def _shaped(shape: Shape, raw: bytes) -> dict[str, Any]:
     try:
         value = parse(raw)

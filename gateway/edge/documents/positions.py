@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from gateway.core.delivery import Position, State
 from gateway.core.model import AgencyId, Kind, ServiceId, SystemId
+from gateway.edge.documents.opening import KEPT
 from gateway.edge.documents.records import LaneKey, Paper, Step
 from gateway.edge.journal import Book
 from gateway.edge.store import Driver, Plan, StoreWaited
@@ -24,7 +25,7 @@ ITSELF = ("id", "kind", "sender", "on_behalf", "service", "reference", "digest")
 """The columns of ``documents`` that make a paper. RETURNING names them without their table, as SQLite wants it."""
 PAPER = ", ".join(f"p.{name}" for name in ITSELF)
 _STANDS = "d.seq, d.recipient, d.okey, d.kind, d.unit, d.state, d.open, d.touched, d.attempts, d.requeued"
-_LEASE = "case when l.lease >= {now} then l.owner end, {now}"
+_LEASE = "l.way, case when l.lease >= {now} then l.owner end, {now}"
 FOUND = (
     f"select {PAPER}, {_STANDS}, {_LEASE} from deliveries d join documents p on p.id = d.document "  # noqa: S608
     "left join lanes l on l.recipient = d.recipient and l.okey = d.okey"
@@ -48,6 +49,8 @@ class Delivery:
     position: Position
     attempts: int
     requeued: int
+    way: str | None
+    """That its lane goes."""
     owner: str | None
     """Of the claim that holds its lane now."""
     now: float
@@ -89,7 +92,7 @@ def paper_of(row: Sequence[Any]) -> Paper:
 
 def delivery_of(row: Sequence[Any]) -> Delivery:
     """From the columns FOUND."""
-    seq, recipient, okey, kind, unit, state, is_open, touched, attempts, requeued, owner, now = row[7:]
+    seq, recipient, okey, kind, unit, state, is_open, touched, attempts, requeued, way, owner, now = row[7:]
     return Delivery(
         seq=seq,
         paper=paper_of(row[:7]),
@@ -100,6 +103,7 @@ def delivery_of(row: Sequence[Any]) -> Delivery:
         position=Position(State(state), open=bool(is_open), touched=bool(touched), leased=owner is not None),
         attempts=attempts,
         requeued=requeued,
+        way=way,
         owner=owner,
         now=now,
     )
@@ -167,17 +171,22 @@ def leave(lanes: Collection[LaneKey]) -> Plan[None]:
         )
 
 
-def enter(lane: LaneKey, service: ServiceId, way: str, unit: str) -> Plan[None]:
-    """Count one more in a lane, which is made where there is none."""
-    yield (
+def enter(lane: LaneKey, service: ServiceId, way: str, unit: str) -> Plan[str]:
+    """Count one more in a lane, which is made where there is none; gives the way that it goes.
+
+    That is another one where something waits in it for that: all of a lane go together when their folder is looked at.
+    """
+    rows = yield (
         (
-            "insert into lanes (recipient, okey, service, way, unit, opened, due, lease) "
+            "insert into lanes (recipient, okey, service, way, unit, opened, due, lease) "  # noqa: S608 - names of columns
             "values ($1, $2, $3, $4, $5, 1, {now}, 0) on conflict (recipient, okey) do update set "
-            "opened = lanes.opened + 1, service = excluded.service, way = excluded.way, unit = excluded.unit, "
-            "due = case when lanes.opened = 0 and lanes.lease < excluded.due then excluded.due else lanes.due end"
+            f"opened = lanes.opened + 1, {KEPT}, "
+            "due = case when lanes.opened = 0 and lanes.lease < excluded.due then excluded.due else lanes.due end "
+            "returning way"
         ),
         (*lane, service, way, unit),
     )
+    return str(rows[0][0])
 
 
 def let_go(lane: LaneKey, claim: str) -> Plan[None]:
@@ -186,7 +195,7 @@ def let_go(lane: LaneKey, claim: str) -> Plan[None]:
         (
             "update lanes set owner = null, lease = 0, due = {now} where recipient = $1 and okey = $2 and owner = $3 "
             "and not exists (select 1 from deliveries d where d.recipient = lanes.recipient and d.okey = lanes.okey "
-            "and d.open and d.touched)"
+            "and d.open and d.touched and d.seq <= coalesce(lanes.given, d.seq))"
         ),
         (*lane, claim),
     )

@@ -18,7 +18,7 @@ from gateway.core.refusal import Refusal
 from gateway.core.shape import Shape
 from gateway.edge.documents import ends, view
 from gateway.edge.documents.asking import Asking, home
-from gateway.edge.documents.positions import lanes_of
+from gateway.edge.documents.positions import lanes_of, paper_of
 from gateway.edge.documents.records import Seal
 from gateway.edge.documents.scribe import Scribe
 from gateway.edge.documents.view import Found
@@ -116,9 +116,12 @@ class Reading:
         try:
             only = None if side is Side.SENDER else own.id
             happened = await view.steps(self._these.reader, found, self._these.unseal, only)
+            attached = (
+                await view.files(self._these.reader, found, self._these.unseal) if view.whole(found, side) else ()
+            )
         except (StoreFailed, StoreRefused) as error:
             raise unavailable() from error
-        return orjson.dumps(view.shown(found, side, own.id, happened))
+        return orjson.dumps(view.shown(found, side, own.id, happened, attached))
 
     async def _recall(self, request: web.Request, trail: Trail) -> Released:
         """The sender withdraws it, from one recipient or wherever it has not been handed over."""
@@ -130,8 +133,10 @@ class Reading:
         if side is not Side.SENDER:
             raise document.unknown()
         recipient = AgencyId(said["recipient"]) if "recipient" in said else None
+        stands = (found.sender, found.on_behalf, found.service, found.reference, found.digest)
         try:
             lanes = await lanes_of(these.reader, found.id, recipient)
+            lanes += these.scribe.lanes(paper_of((found.id, found.kind, *stands)))
         except (StoreFailed, StoreRefused) as error:
             raise unavailable() from error
         answer = await these.post.run(

@@ -7,12 +7,20 @@ from typing import Any, TypeAlias
 from gateway.core.attachment import File
 from gateway.core.delivery import State
 from gateway.core.entry import Particulars
-from gateway.core.model import AgencyId, Kind, ServiceId, SystemId
+from gateway.core.model import AgencyId, Kind, ServiceId, SystemId, agency_of
 
 LaneKey: TypeAlias = tuple[AgencyId, str]
 """Recipient and ordering key: what a lane is, and what a transaction locks."""
 RECEIPT = "receipt"
 """The kind of a delivery that brings a sender the receipt of a step; the others are those of services."""
+
+LETTERS = ""
+"""With what a waiting document is counted together: with the others of its way."""
+
+
+def bound_of(kind: str, sender: SystemId) -> str:
+    """With what a waiting delivery is counted together: neither events nor receipts take letters' room."""
+    return f"event:{agency_of(sender)}" if kind == Kind.EVENT else RECEIPT if kind == RECEIPT else LETTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,8 @@ class Addressee:
     """It lies in a mailbox: arrived at once, and open until it is fetched."""
     subscriber: SystemId | None = None
     """Of an event: the system under whose agreement it goes."""
+    full: bool = False
+    """Of an event: as many of its publisher's wait there as may. It does not go there; to the others it does."""
     overdue_seconds: float | None = None
     """Of a pulled one: after which it should be registered."""
 

@@ -7,13 +7,14 @@ from aiohttp import web
 
 from gateway.core import document
 from gateway.core.delivery import Refused
-from gateway.core.model import AgencyId, ServiceId, agency_of
+from gateway.core.model import AgencyId, ServiceId, SystemId, agency_of
 from gateway.core.refusal import Refusal
 from gateway.edge import body
 from gateway.edge.documents import ends, mailbox, positions
 from gateway.edge.documents.ends import Answer, Outcome
-from gateway.edge.documents.outcomes import Said, Word, no_unit, read_outcome
+from gateway.edge.documents.outcomes import Said, Word, no_unit, no_way, read_outcome
 from gateway.edge.documents.reception import Reception, refusal_of
+from gateway.edge.documents.records import RECEIPT
 from gateway.edge.evidence import Trail, shown
 from gateway.edge.front import Released
 from gateway.edge.store import LanesHeld
@@ -26,6 +27,10 @@ _RECEIPT = re.compile(r"([0-9a-f-]{36})-([0-9]{1,18})-([0-9]{1,18})")
 """Its document and the entry of its step, as ``envelope.delivery_id`` writes them."""
 _LANES = (
     f"select {positions.PAPER}, d.okey from deliveries d join documents p on p.id = d.document "  # noqa: S608
+    "where d.document = $1 and d.recipient = $2"
+)
+_STANDING = (
+    "select d.kind, d.service, d.unit, p.sender from deliveries d join documents p on p.id = d.document "
     "where d.document = $1 and d.recipient = $2"
 )
 _SERVICE = "select service from deliveries where document = $1 and recipient = $2 and kind <> 'receipt'"
@@ -49,6 +54,7 @@ class Replies:
         receipt = _RECEIPT.fullmatch(request.match_info["id"])
         trail.document = document.known_id(receipt[1] if receipt else request.match_info["id"])
         said = read_outcome(await self._at.read(request, trail))
+        await self._hold_own(trail.document, caller.system, receipt=receipt is not None)
         if receipt:
             answer = await self._taken_out(agency, trail.document, f"{receipt[2]}.{receipt[3]}", said)
         else:
@@ -62,6 +68,18 @@ class Replies:
             "receipt": answer.receipt.decode() if answer.receipt else None,
         }
         return Released(200, orjson.dumps(told), replayed=isinstance(answer, ends.Unchanged))
+
+    async def _hold_own(self, of: str, system: SystemId, *, receipt: bool) -> None:
+        """What a system may not fetch it does not speak about either. Raises Refusal document.unknown."""
+        home = self._at.home(agency_of(system))
+        if not home.documents_by_system and not any(each.systems for each in home.deliveries):
+            return
+        for kind, service, unit, sender in await self._at.rows(_STANDING, (of, home.id)):
+            if receipt is (kind == RECEIPT):
+                way = home.receipts if receipt else home.way(ServiceId(service), unit or None)
+                own = not receipt or not home.documents_by_system or sender == system
+                if not own or (way is not None and not way.admits(system)):
+                    raise document.unknown()
 
     async def _taken_out(self, agency: AgencyId, of: str, entry: str, said: Said) -> Answer:
         if said.outcome is not Word.RETRIEVED:
@@ -78,6 +96,7 @@ class Replies:
             text=said.text,
             lease=said.lease,
             person=shown(trail.person) if trail.person else None,
+            ways={each.name: each.pulled for each in self._at.home(agency).deliveries},
         )
         if said.unit is None:
             return await self._run(of, agency, ends.outcome(of, agency, outcome, self._at.scribe))
@@ -91,8 +110,10 @@ class Replies:
             raise document.unknown()
         home = self._at.home(agency)
         way = home.way(ServiceId(rows[0][0]), unit)
-        if unit not in home.units or way is None or way.unit != unit:
+        if unit not in home.units or way is None:
             raise no_unit(agency)
+        if way.unit != unit:
+            raise no_way(agency, unit, way.protocol)
         return ends.Onward(unit, way.name, lambda okey: self._at.mac(document.onward(okey, unit)).hex())
 
     async def _run(self, of: str, agency: AgencyId, work: positions.Work[Answer]) -> Answer:

@@ -12,13 +12,12 @@ import structlog
 from gateway.core.delivery import State
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import lanes
-from gateway.edge.documents.gatekeeping import judged, receipts, tell
+from gateway.edge.documents.gatekeeping import judged, judging, receipts, tell
 from gateway.edge.documents.records import RECEIPT, LaneKey
 from gateway.edge.documents.scribe import Scribe
 from gateway.edge.documents.takers import Key
 from gateway.edge.documents.tour import USABLE, Hand, Tour, lease, served
-from gateway.edge.journal import Book, Journal
-from gateway.edge.store import Plan
+from gateway.edge.journal import Journal
 from gateway.edge.telemetry import place
 
 PER_LANE = 16
@@ -50,6 +49,12 @@ class Desk:
     in_hand: MutableMapping[Key, int] = field(default_factory=dict)
     """Bytes of the bodies that each way has in hand."""
     claims: Callable[[], int] = field(default_factory=lambda: itertools.count(1).__next__)
+
+    def room(self, key: Key) -> int:
+        """Bytes of bodies that a claim may bring; what has nothing in hand gets one document in any case."""
+        own = self.in_hand.get(key, 0)
+        room = min(lanes.MAX_CLAIMED_BYTES, MAX_WAY_BYTES - own, MAX_IN_HAND_BYTES - sum(self.in_hand.values()))
+        return room if own else max(1, room)
 
 
 class Road:
@@ -117,14 +122,6 @@ class Road:
         finally:
             self._desk.in_hand.pop(self.key, None)
 
-    @property
-    def _room(self) -> int:
-        """Bytes of bodies that a claim may bring; what has nothing in hand gets one document in any case."""
-        held = self._desk.in_hand
-        own = held.get(self.key, 0)
-        room = min(lanes.MAX_CLAIMED_BYTES, MAX_WAY_BYTES - own, MAX_IN_HAND_BYTES - sum(held.values()))
-        return room if own else max(1, room)
-
     async def _claim(self) -> None:
         """As many lanes as may be in hand; where there is no room for some, the next tour that ends makes it."""
         desk, hand = self._desk, self._desk.hand
@@ -132,7 +129,7 @@ class Road:
             open_now, way = served(hand.catalogue(), self.key)
             places = self._concurrency = way.concurrency if way else CONCURRENCY
             free = AHEAD * places - len(self._tours) - len(self._ready)
-            room = self._room
+            room = desk.room(self.key)
             if free < places or room <= 0 or len(self._ended) > MAX_UNSETTLED * places:
                 return
             self._more = False
@@ -199,14 +196,8 @@ class Road:
         settling = lanes.settle(settlements, desk.scribe)
         verdict = judged(self.key, tours, desk.streaks, desk.hand.chance())
         self.shut = self.shut or verdict.shuts
-        gate = verdict.plan
-
-        def plan(book: Book) -> Plan[tuple[list[bool], int | None]]:
-            kept = yield from settling(book)
-            return kept, (yield from gate(book)) if gate else None
-
         try:
-            kept, failures = await desk.post.run(plan, lanes=held)
+            kept, failures = await desk.post.run(judging(settling, verdict), lanes=held)
         except Refusal:
             return False
         except Exception as error:  # noqa: BLE001 - a mistake of ours: the leases end, and it is handed over again

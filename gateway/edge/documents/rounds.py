@@ -38,8 +38,10 @@ class Rounds:
         self._scribe = scribe
         self._second = second
         self._catalogue = catalogue
-        self._aligned = ""
-        """The digest of the catalogue whose ways lanes were put on."""
+        self._looked = ""
+        """The digest of the catalogue by whose ways lanes were looked through."""
+        self._astray: tuple[sweeping.Astray, ...] = ()
+        """Of those, the ones that are still to be put right."""
 
     async def go_on(self) -> None:
         """Until cancelled; processes that start together do not go round together."""
@@ -60,20 +62,24 @@ class Rounds:
 
     async def tidy(self) -> None:
         """What can wait."""
-        self._aligned = ""  # a node on the former catalogue may have used a former way meanwhile
+        self._looked = ""  # a node on the former catalogue may have used a former way meanwhile
         await self._tried("realign", self._realign)
         await self._tried("purge_lanes", lambda: self._all(sweeping.purge_lanes(MAX_CLEARED), MAX_CLEARED))
         bodies = sweeping.purge_bodies(self._catalogue(), MAX_STEPS)
         await self._tried("purge_bodies", lambda: self._all(bodies, MAX_STEPS))
+        await self._tried("purge_gates", lambda: self._post.run(sweeping.purge_gates(self._catalogue())))
 
     async def _realign(self) -> int:
         """Folders may name other ways now."""
         present = self._catalogue()
         self._second.look(present)
-        if present.digest == self._aligned:
-            return 0
-        count = await self._post.run(sweeping.realign(present, self._scribe))
-        self._aligned = present.digest
+        if present.digest != self._looked:
+            self._astray = await self._post.run(sweeping.astray(present))
+            self._looked = present.digest
+        count = 0
+        for lanes in self._astray:
+            count += await self._all(sweeping.realign(lanes, self._scribe, MAX_STEPS), 1)
+        self._astray = tuple([lanes for lanes in self._astray if await self._post.run(sweeping.remains(lanes))])
         return count
 
     async def _all(self, work: Work[int], most: int) -> int:

@@ -79,13 +79,19 @@ class Scribe:
         seal: Seal,
         mac: Callable[[bytes], bytes],
         catalogue: Callable[[], Catalogue],
+        *,
+        full: Callable[[Way], bool] = lambda _: False,
     ) -> None:
-        """``sign`` makes a receipt of its claims (``signer``); ``mac`` is a keyed hash."""
-        self._instance = instance
+        """``sign`` makes a receipt of its claims (``signer``); ``mac`` is a keyed hash.
+
+        ``full`` says whether as many receipts wait on the way as may: more are there to be asked for, and not sent.
+        """
+        self.instance = instance
         self._sign = sign
         self._seal = seal
         self._mac = mac
         self._catalogue = catalogue
+        self._full = full
 
     def write(self, book: Book, step: Step, at: float) -> Plan[bytes | None]:
         """Write one step down; ``at`` is the database's time. Gives its receipt, where it makes one."""
@@ -143,7 +149,7 @@ class Scribe:
         # of an event's receipts the first is its publisher's alone; the others show to subscribers, who may see a part
         whole = paper.kind is not Kind.EVENT or step.name == State.SUBMITTED
         said = Receipt(
-            instance=self._instance,
+            instance=self.instance,
             document=paper.id,
             reference=paper.reference if whole else None,
             service=paper.service,
@@ -171,7 +177,7 @@ class Scribe:
         aside = {name: more.pop(name) for name in _ASIDE if name in more}
         facts = {
             "step": entry.Step(step.name),
-            "instance": self._instance,
+            "instance": self.instance,
             "document": paper.id,
             "at": receipt.instant(at),
             "sender": paper.sender,
@@ -189,7 +195,13 @@ class Scribe:
             **more,
         }
         files = tuple({"attachment": each.id, "digest": receipt.digest_field(each.digest)} for each in line.attachments)
-        said = {"person": step.person, "reason": step.text, "number": step.number, "attachments": files or None, **aside}
+        said = {
+            "person": step.person,
+            "reason": step.text,
+            "number": step.number,
+            "attachments": files or None,
+            **aside,
+        }
         beside = replace(line.particulars, **{name: value for name, value in said.items() if value is not None})
         return entry.draft(facts, line.bodies, beside, salts)
 
@@ -214,7 +226,7 @@ class Scribe:
         for line, made in zip(lines, written, strict=True):
             paper = line.step.paper
             way = self._way(paper)
-            if made.receipt is None or way is None:
+            if made.receipt is None or way is None or self._full(way):
                 continue
             new.append(
                 Opening(
@@ -224,6 +236,7 @@ class Scribe:
                     unit=way.unit or "",
                     pulled=way.pulled,
                     kind=RECEIPT,
+                    bound=RECEIPT,
                     service=paper.service,
                     seconds=RECEIPT_SECONDS,
                     step=numbers[f"{made.stamp.writer}.{made.stamp.n}"],

@@ -8,13 +8,13 @@ import hmac
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from gateway.core.delivery import State
+from gateway.core.delivery import Reason, State
 from gateway.core.entry import Bodies
 from gateway.core.model import AgencyId, SystemId, agency_of
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import files
 from gateway.edge.documents.opening import Opening, deliver
-from gateway.edge.documents.records import Addressee, LaneKey, Paper, Reused, Step, Submission, Taken
+from gateway.edge.documents.records import Addressee, LaneKey, Paper, Reused, Step, Submission, Taken, bound_of
 from gateway.edge.documents.scribe import Line, Scribe, Written
 from gateway.edge.journal import Book
 from gateway.edge.store import Driver, Plan, Rows, chunks
@@ -88,13 +88,20 @@ def openings(paper: Paper, to: Sequence[Addressee], seconds: float) -> Iterator[
             service=paper.service,
             seconds=seconds,
             subscriber=each.subscriber,
-            overdue_seconds=each.overdue_seconds if each.pulled else None,
+            overdue_seconds=each.overdue_seconds if each.pulled and not each.full else None,
+            bound=bound_of(paper.kind, paper.sender),
+            full=each.full,
         )
 
 
 def arrivals(paper: Paper, to: Sequence[Addressee]) -> Iterator[Step]:
-    """What lies in a mailbox has arrived."""
-    return (Step(paper, each.recipient, State.ARRIVED, State.ARRIVED) for each in to if each.pulled)
+    """What lies in a mailbox has arrived; where there is no room, it never will."""
+    for each in to:
+        if each.full:
+            lost = State.UNDELIVERABLE
+            yield Step(paper, each.recipient, lost, lost, by="gateway", reason=Reason.RECIPIENT_FULL)
+        elif each.pulled:
+            yield Step(paper, each.recipient, State.ARRIVED, State.ARRIVED)
 
 
 def _inserted(submissions: Sequence[Submission]) -> Plan[tuple[Collection[str], float]]:
@@ -127,7 +134,7 @@ def _attached(new: Sequence[Submission]) -> Plan[dict[str, Refusal]]:
     shown: dict[AgencyId, set[str]] = {}
     for agency in sorted({agency_of(each.paper.sender) for each in some}):
         ids = sorted({file for each in some if agency_of(each.paper.sender) == agency for file in _ids(each)})
-        rows = yield files.seen(agency, ids)
+        rows = yield files.seen(files.Viewer(agency), ids)
         shown[agency] = set(files.kept(rows))
     sound = {each.paper.id: each for each in some if shown[agency_of(each.paper.sender)].issuperset(_ids(each))}
     gone = yield from files.refer([(file, document) for document, each in sound.items() for file in _ids(each)])
@@ -187,4 +194,4 @@ def _outcome(each: Submission, written: Mapping[str, Written], winners: Winners)
 
 
 def _receipts(scribe: Scribe, paper: Paper, to: Sequence[Addressee]) -> tuple[LaneKey, ...]:
-    return scribe.lanes(paper) if any(each.pulled for each in to) else ()
+    return scribe.lanes(paper) if any(each.pulled or each.full for each in to) else ()

@@ -48,7 +48,7 @@ class Line:
 
 
 _COLUMNS = (
-    "d.id, l.kind, d.service, d.sender, l.recipient, l.state, l.open, l.attempts, l.requeued, {now} - l.since, "
+    "d.id, l.kind, d.service, d.sender, l.recipient, l.state, l.open, l.attempts, l.requeued, {now} - l.changed, "
     "n.lease >= {now}"
 )
 _JOINED = (
@@ -70,7 +70,7 @@ async def listed(reader: Reads, wanted: Wanted) -> tuple[Line, ...]:
         return condition.replace("?", f"${len(values)}")
 
     held = wanted.state is State.HELD
-    recipient, since, seq = ("recipient", "submitted", "seq") if held else ("l.recipient", "l.since", "l.seq")
+    recipient, since, seq = ("recipient", "submitted", "seq") if held else ("l.recipient", "l.changed", "l.seq")
     conditions = []
     if not held:
         conditions.append(bound("l.kind = ?", wanted.kind) if wanted.kind else "l.kind <> 'receipt'")

@@ -1,25 +1,22 @@
 """What is cleared away and set right beside the documents' road: empty lanes, old bodies, ways that have changed."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from gateway.core.delivery import State, ended
-from gateway.core.life import End, Life
+from gateway.core.delivery import State
+from gateway.core.life import Life
 from gateway.core.model import AgencyId, Catalogue, ServiceId, Way
 from gateway.edge.documents.positions import FOUND, Work, delivery_of
 from gateway.edge.documents.records import RECEIPT
 from gateway.edge.documents.scribe import Scribe
 from gateway.edge.journal import Book
-from gateway.edge.store import Plan, Reads
+from gateway.edge.store import Plan, Reads, Rows
 
 DAY = 86_400.0
 LEAST_DAYS = 30
 """Days for which a body is kept at least, whatever its service says."""
 KEPT_DAYS = 365
 """The same for documents whose service is in the catalogue no more."""
-
-_ORDER = (State.ARRIVED, State.RETRIEVED, State.REGISTERED)
-
 
 # From one service to the next by the index documents_kept, however many documents there are.
 _KEPT = "select p.service from documents p where p.body is not null"
@@ -48,9 +45,10 @@ def purge_lanes(limit: int) -> Work[int]:
 
 
 def purge_bodies(catalogue: Catalogue, limit: int) -> Work[int]:
-    """Delete bodies whose documents ended everywhere longer ago than they are kept, with their uses of files.
+    """Delete bodies of documents with which nothing has happened for as long as they are kept, and their uses of files.
 
-    The document's row, its steps and its receipts stay, and with them the sender's reference.
+    In whatever state they stopped: what is never registered would be kept for ever. The document's row, its steps and
+    their receipts stay, and with them the sender's reference; that receipts were delivered is forgotten.
     """
 
     def plan(_: Book) -> Plan[int]:
@@ -69,10 +67,9 @@ def _purge_service(service: str, life: Life | None, limit: int) -> Plan[int]:
     if limit <= 0:
         return 0
     seconds = max(life.keep_days if life else KEPT_DAYS, LEAST_DAYS) * DAY
-    running = ", ".join(f"'{state.value}'" for state in _running(life.done_at if life else End.ARRIVED))
     keeps = (
-        "not exists (select 1 from deliveries x where x.document = documents.id and x.kind <> 'receipt' "  # noqa: S608
-        f"and (x.open or x.state in ({running}) or x.changed >= {{now}} - $2))"
+        "not exists (select 1 from deliveries x where x.document = documents.id "
+        "and (x.open or x.changed >= {now} - $2))"
     )
     old = f"service = $1 and body is not null and state <> 'held' and submitted < {{now}} - $2 and {keeps}"
     rows = yield (
@@ -95,47 +92,123 @@ def _purge_service(service: str, life: Life | None, limit: int) -> Plan[int]:
             *ids,
         ),
     )
-    if gone:
+    for beside in ("uses where", "deliveries where kind = 'receipt' and not open and") if gone else ():
         yield (
-            "with v(id) as ({rows text}) delete from uses where document in (select id from v)",
+            f"with v(id) as ({{rows text}}) delete from {beside} document in (select id from v)",  # noqa: S608
             [row[0] for row in gone],
         )
     return len(gone)
 
 
-def _running(done_at: End) -> Sequence[State]:
-    """The states in which a document has not got yet what it was sent for, and may get it."""
-    got = _ORDER[_ORDER.index(State(done_at.value)) :]
-    return [state for state in State if not ended(state) and state not in got]
+def purge_gates(catalogue: Catalogue) -> Work[int]:
+    """Forget gates of ways that no folder names any more, or that are fetched from: nobody will ever open them."""
 
-
-def realign(catalogue: Catalogue, scribe: Scribe) -> Work[int]:
-    """Put lanes that wait on the ways that the folders name now; gives how many have another one.
-
-    What was to be handed over and now lies in a mailbox has arrived there. Where no way is left, the lane stays on its
-    old one, where a dispatcher finds that there is none.
-    """
-
-    def plan(book: Book) -> Plan[int]:
-        rows = yield (
-            (
-                "select distinct l.recipient, l.service, l.way, l.unit, d.kind = 'receipt' from lanes l "
-                "join deliveries d on d.recipient = l.recipient and d.okey = l.okey and d.open where l.opened > 0"
-            ),
-            (),
-        )
+    def plan(_: Book) -> Plan[int]:
+        waits = "select 1 from lanes l where l.recipient = g.recipient and l.way = g.way and l.opened > 0"
+        rows = yield f"select g.recipient, g.way, exists ({waits}) from gates g", ()  # noqa: S608
         count = 0
-        for recipient, service, way, unit, receipts in rows:
-            now = _way(catalogue, AgencyId(recipient), ServiceId(service), unit, receipts=bool(receipts))
-            if now is None or (now.name, now.unit or "") == (way, unit):
-                continue
-            values = (recipient, service, way, unit)
-            count += yield from _put(values, now, receipts=bool(receipts))
-            if now.pulled:
-                yield from _arrive(book, scribe, (recipient, service, now.name, now.unit or ""))
+        for recipient, name, waiting in rows:
+            agency = catalogue.agencies.get(AgencyId(recipient))
+            way = next((each for each in agency.deliveries if each.name == name), None) if agency else None
+            if way.pulled if way else not waiting:
+                gone = yield "delete from gates where recipient = $1 and way = $2 returning way", (recipient, name)
+                count += len(gone)
         return count
 
     return plan
+
+
+@dataclass(frozen=True, slots=True)
+class Astray:
+    """Lanes that wait otherwise than the folders say now."""
+
+    recipient: AgencyId
+    service: ServiceId
+    way: str
+    unit: str
+    receipts: bool
+    to: Way
+
+    @property
+    def moves(self) -> bool:
+        """To another way; otherwise something lies in a mailbox and has not arrived."""
+        return (self.to.name, self.to.unit or "") != (self.way, self.unit)
+
+
+def astray(catalogue: Catalogue) -> Work[tuple[Astray, ...]]:
+    """Lanes whose folder names another way now, or into whose mailbox a node with a former folder put something.
+
+    Where no way is left, a lane stays on its old one, where a dispatcher finds that there is none.
+    """
+
+    def plan(_: Book) -> Plan[tuple[Astray, ...]]:
+        rows = yield (
+            (
+                "select distinct l.recipient, l.service, l.way, l.unit, d.kind = 'receipt', d.state = 'submitted' "
+                "from lanes l join deliveries d on d.recipient = l.recipient and d.okey = l.okey and d.open "
+                "where l.opened > 0"
+            ),
+            (),
+        )
+        found: dict[tuple[Any, ...], Astray] = {}
+        for recipient, service, way, unit, receipts, submitted in rows:
+            to = _way(catalogue, AgencyId(recipient), ServiceId(service), unit, receipts=bool(receipts))
+            if to is None:
+                continue
+            lanes = Astray(AgencyId(recipient), ServiceId(service), way, unit, receipts=bool(receipts), to=to)
+            if lanes.moves or (submitted and to.pulled):
+                found[recipient, service, way, unit, bool(receipts)] = lanes
+        return tuple(found.values())
+
+    return plan
+
+
+def realign(lanes: Astray, scribe: Scribe, limit: int) -> Work[int]:
+    """Put so many of the lanes that nobody has in hand where they belong; gives how much was changed, 0: nothing.
+
+    What was to be handed over and now lies in a mailbox has arrived there: so many at a time, and then its lane moves.
+    """
+
+    def plan(book: Book) -> Plan[int]:
+        free = f"{_among(lanes)} and lease < {{now}} limit $5{{skip_locked}}"
+        # whoever had it in hand, and comes after its lease has ended, has lost its claim by then
+        rows = yield (
+            (
+                "update lanes set owner = null, lease = 0 where (recipient, okey) in "  # noqa: S608
+                f"(with free as materialized ({free}) select recipient, okey from free) returning recipient, okey"
+            ),
+            (*_values(lanes), limit),
+        )
+        if not rows:
+            return 0
+        arrived = (yield from _arrive(book, scribe, rows, limit)) if lanes.to.pulled else 0
+        return arrived + (yield from _put(rows, lanes.to))
+
+    return plan
+
+
+def remains(lanes: Astray) -> Work[bool]:
+    """Whether there are some still: that were in somebody's hands, or are too many for one round."""
+
+    def plan(_: Book) -> Plan[bool]:
+        return bool((yield f"{_among(lanes)} limit 1", _values(lanes)))
+
+    return plan
+
+
+def _among(lanes: Astray) -> str:
+    kind = "=" if lanes.receipts else "<>"
+    state = "" if lanes.moves else " and d.state = 'submitted'"
+    return (
+        "select recipient, okey from lanes where recipient = $1 and service = $2 and way = $3 and unit = $4 "  # noqa: S608
+        "and opened > 0 and exists (select 1 from deliveries d "
+        "where d.recipient = lanes.recipient and d.okey = lanes.okey and d.open "
+        f"and d.kind {kind} 'receipt'{state})"
+    )
+
+
+def _values(lanes: Astray) -> tuple[str, ...]:
+    return lanes.recipient, lanes.service, lanes.way, lanes.unit
 
 
 def _way(catalogue: Catalogue, recipient: AgencyId, service: ServiceId, unit: str, *, receipts: bool) -> Way | None:
@@ -145,25 +218,31 @@ def _way(catalogue: Catalogue, recipient: AgencyId, service: ServiceId, unit: st
     return agency.receipts if receipts else agency.way(service, unit or None)
 
 
-def _put(lanes: tuple[Any, ...], way: Way, *, receipts: bool) -> Plan[int]:
-    kind = "=" if receipts else "<>"
+def _put(lanes: Rows, way: Way) -> Plan[int]:
+    """Into a mailbox only when all of the lane has arrived."""
+    waits = "select 1 from deliveries d where d.recipient = v.r and d.okey = v.o and d.open and d.state = 'submitted'"
+    arrived = f" and not exists ({waits})" if way.pulled else ""
     rows = yield (
         (
-            "update lanes set way = $5, unit = $6 where recipient = $1 and service = $2 and way = $3 and unit = $4 "  # noqa: S608
-            "and opened > 0 and exists (select 1 from deliveries d where d.recipient = lanes.recipient "
-            f"and d.okey = lanes.okey and d.open and d.kind {kind} 'receipt') returning okey"
+            "with v(r, o, w, u) as ({rows text text text text}) update lanes set way = v.w, unit = v.u from v "  # noqa: S608
+            f"where recipient = v.r and okey = v.o{arrived} returning okey"
         ),
-        (*lanes, way.name, way.unit or ""),
+        [value for row in lanes for value in (*row, way.name, way.unit or "")],
     )
     return len(rows)
 
 
-def _arrive(book: Book, scribe: Scribe, lanes: tuple[str, ...]) -> Plan[None]:
-    this = "l.recipient = $1 and l.service = $2 and l.way = $3 and l.unit = $4"
-    rows = yield f"{FOUND} where {this} and d.open and d.state = 'submitted' order by d.seq", lanes
+def _arrive(book: Book, scribe: Scribe, lanes: Rows, limit: int) -> Plan[int]:
+    rows = yield (
+        (
+            f"with v(r, o) as ({{rows text text}}) {FOUND} join v on d.recipient = v.r and d.okey = v.o "
+            f"where d.open and d.state = 'submitted' order by d.seq limit {limit:d}"
+        ),
+        [value for row in lanes for value in row],
+    )
     found = [delivery_of(row) for row in rows]
     if not found:
-        return
+        return 0
     moved = yield (
         (
             "with v(id) as ({rows int8}) update deliveries set state = 'arrived', changed = {now} from v "
@@ -179,6 +258,7 @@ def _arrive(book: Book, scribe: Scribe, lanes: tuple[str, ...]) -> Plan[None]:
     ]
     if words:
         yield from scribe.write_all(book, words, found[0].now)
+    return len(gone)
 
 
 async def self_check(reader: Reads) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ receipt again whatever has become of agreements and bounds since.
 import hashlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import orjson
@@ -27,6 +27,7 @@ from gateway.edge.documents.addressing import Letter, Permit
 from gateway.edge.documents.asking import Asking
 from gateway.edge.documents.attachments import Attachments
 from gateway.edge.documents.bounds import Bounds
+from gateway.edge.documents.files import viewer
 from gateway.edge.documents.post import Post
 from gateway.edge.documents.records import Addressee, Paper, Reused, Seal, Submission, Taken
 from gateway.edge.evidence import Trail, new_id, shown
@@ -110,8 +111,9 @@ class Taking:
         trail.received = raw = await body.read(request, wish.service.max_bytes)
         value = shaped(wish.service, raw)
         trail.note_subjects(wish.service.request_subjects, value)
-        await self._front.hold_still(request, trail, partial(addressing.hold_still, wish.permits))
-        files = await self._these.attachments.accepted(wish.service, agency_of(caller.system), wish.attachments)
+        await self._front.hold_still(request, trail, partial(addressing.hold_still, wish.permits, target))
+        who = viewer(trail.catalogue.agencies[agency_of(caller.system)], caller.system)
+        files = await self._these.attachments.accepted(wish.service, who, wish.attachments)
         if self._these.post.failing:
             raise unavailable()
         submission = self._submission(trail, wish, Letter(new_id(), wish.service, value, wish.sender, trail.at), files)
@@ -138,10 +140,7 @@ class Taking:
         else:
             to = document.addressed(trail.catalogue, target.named, sender)
             found = addressing.permits(trail, caller, target.service, to)
-            for each in found:
-                spender, zone = each.facts.spender, trail.catalogue.zone
-                await self._these.limits.spend(each.agreement, each.grant, spender, trail.at, zone)
-            self._these.bounds.hold(each.way for each in found)
+            await _spend(self._these, trail, caller, head, found)
         return Wish(
             target=target,
             service=trail.catalogue.services[target.service],
@@ -157,9 +156,7 @@ class Taking:
         rows = await self._these.asking.rows(addressing.SUBSCRIBED, target.service, publisher)
         return addressing.subscribers(trail.catalogue, publisher, target.service, trail.at, rows)
 
-    def _submission(
-        self, trail: Trail, wish: Wish, letter: Letter, files: tuple[File, ...]
-    ) -> Submission:
+    def _submission(self, trail: Trail, wish: Wish, letter: Letter, files: tuple[File, ...]) -> Submission:
         head, these, life = wish.head, self._these, document.life_of(wish.service)
         if head.key is None:
             raise Refusal("idempotency.key_missing", "Send your reference of the document as Idempotency-Key.")
@@ -193,7 +190,7 @@ class Taking:
             body=these.seal(raw, records.body_context(letter.id)),
             catalogue=trail.catalogue.digest,
             seconds=document.seconds(life.deliver_within, trail.at, trail.catalogue),
-            to=tuple(addressing.addressee(letter, each, trail.catalogue, these.mac) for each in wish.permits),
+            to=tuple(_addressee(these, trail, letter, each) for each in wish.permits),
             hold=addressing.hold(trail, wish.permits, wish.sender, these.mac),
             attachments=files,
             facts=addressing.grounds(trail, wish.permits),
@@ -205,7 +202,9 @@ class Taking:
         trail.document = taken.id
         these = self._these
         if submission.hold is None:
-            these.bounds.add((each.recipient, each.way) for each in submission.to)
+            paper = submission.paper
+            bound = records.bound_of(paper.kind, paper.sender)
+            these.bounds.add(((each.recipient, each.way) for each in submission.to if not each.full), bound)
             these.arrived(submission.to)
         return _accepted(taken, wish.target, submission.paper.reference, [each.recipient for each in wish.permits])
 
@@ -252,7 +251,25 @@ class Taking:
         )
 
 
+async def _spend(these: Counter, trail: Trail, caller: Caller, head: Head, found: tuple[Permit, ...]) -> None:
+    """What was taken in under the reference before spends nothing, and takes no room. Raises Refusal."""
+    counted = any(each.grant.rate or each.grant.quota for each in found)
+    if counted and head.key is not None and await these.submitting.known(caller.system, head.key):
+        return
+    for each in found:
+        await these.limits.spend(each.agreement, each.grant, each.facts.spender, trail.at, trail.catalogue.zone)
+    these.bounds.hold(each.way for each in found)
+
+
 ADDRESSES = ((TO_ONE, Kind.DOCUMENT), (TO_SEVERAL, Kind.DOCUMENT), (EVENT, Kind.EVENT))
+
+
+def _addressee(these: Counter, trail: Trail, letter: Letter, permit: Permit) -> Addressee:
+    """An event does not go where as many of its publisher's wait as may; a letter would have been refused."""
+    made = addressing.addressee(letter, permit, trail.catalogue, these.mac)
+    if permit.subscriber is None or trail.consumer is None:
+        return made
+    return replace(made, full=these.bounds.full(permit.way, records.bound_of(Kind.EVENT, trail.consumer)))
 
 
 def _target(kind: Kind, request: web.Request, trail: Trail) -> Target:
@@ -292,7 +309,11 @@ def _readable(request: web.Request) -> Head | None:
 
 
 def _reused() -> Refusal:
-    return Refusal("idempotency.reused", "The Idempotency-Key belongs to another document of your system.")
+    return Refusal(
+        "idempotency.reused",
+        "The Idempotency-Key belongs to another document of your system: body, recipients, purpose, case, mandate or "
+        "attachments are not the same.",
+    )
 
 
 def _accepted(taken: Taken, target: Target, reference: str, to: Iterable[str]) -> Released:

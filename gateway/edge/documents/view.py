@@ -12,7 +12,7 @@ from gateway.core.delivery import State, ended
 from gateway.core.document import Side
 from gateway.core.model import Agency, AgencyId, Kind, SystemId
 from gateway.core.receipt import instant
-from gateway.edge.documents.records import Seal, detail_context
+from gateway.edge.documents.records import Seal, detail_context, head_context
 from gateway.edge.store import Reads
 
 MAX_STEPS = 1000
@@ -184,14 +184,27 @@ async def steps(reader: Reads, found: Found, unseal: Seal, only: AgencyId | None
     ]
 
 
-def shown(found: Found, side: Side, agency: AgencyId, happened: Sequence[Noted]) -> dict[str, Any]:
-    """The answer to ``GET /v1/documents/{id}``.
+async def files(reader: Reads, found: Found, unseal: Seal) -> Sequence[Mapping[str, Any]]:
+    """What went along, as envelopes name it: also where it is not kept any more.
 
-    What speaks of the whole of an event is its publisher's alone: a subscriber may see a part of it.
+    Raises StoreFailed, ``keys.NotOpened``.
     """
+    ((head,),) = await reader.read("select head from documents where id = $1", (found.id,))
+    return orjson.loads(unseal(bytes(head), head_context(found.id))).get("attachments") or ()
+
+
+def whole(found: Found, side: Side) -> bool:
+    """Whether somebody may see what speaks of the whole of it: a subscriber may see a part of an event."""
+    return side is Side.SENDER or found.kind != Kind.EVENT
+
+
+def shown(
+    found: Found, side: Side, agency: AgencyId, happened: Sequence[Noted], attached: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The answer to ``GET /v1/documents/{id}``."""
     places = found.of(side, agency)
-    whole = side is Side.SENDER or found.kind != Kind.EVENT
-    receipts = [each for each in happened if whole or each.step != State.SUBMITTED]
+    all_of_it = whole(found, side)
+    receipts = [each for each in happened if all_of_it or each.step != State.SUBMITTED]
     return {
         "document": found.id,
         "kind": found.kind,
@@ -201,7 +214,8 @@ def shown(found: Found, side: Side, agency: AgencyId, happened: Sequence[Noted])
         "reference": found.reference if side is Side.SENDER else None,
         "submitted": instant(found.submitted),
         "state": overall(found.own, [each.state for each in places]),
-        "digest": digest_field(found.digest) if whole else None,
+        "digest": digest_field(found.digest) if all_of_it else None,
+        "attachments": list(attached),
         "summary": document.summary([each.state for each in places]),
         "recipients": [_recipient(each, happened) for each in places] or _held_for(found),
         "history": [_history(each) for each in happened],

@@ -14,8 +14,8 @@ from gateway.edge.telemetry import place
 
 LOOK_SECONDS = 0.25
 """Between two looks at what is waited for."""
-MAX_WAITERS = 1000
-"""Callers that wait at once; one more is answered without waiting."""
+MAX_WAITED = 1000
+"""Things that are waited for at once, which is what a look costs; who waits for one more is answered at once."""
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ Look = Callable[[Collection[str]], Awaitable[Mapping[str, Hashable]]]
 class Waiters:
     """Who waits for what."""
 
-    def __init__(self, look: Look, *, most: int = MAX_WAITERS) -> None:
+    def __init__(self, look: Look, *, most: int = MAX_WAITED) -> None:
         self._look = look
         self._most = most
         self._by_key: dict[str, dict[asyncio.Event, Hashable]] = {}
@@ -44,7 +44,7 @@ class Waiters:
 
         Who is woken looks again: it may have been for nothing.
         """
-        if self._closed or seconds <= 0 or self.waiting >= self._most:
+        if self._closed or seconds <= 0 or (key not in self._by_key and len(self._by_key) >= self._most):
             return False
         woken = asyncio.Event()
         self._by_key.setdefault(key, {})[woken] = seen

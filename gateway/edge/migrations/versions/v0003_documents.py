@@ -67,6 +67,8 @@ sa.Table(
     sa.Column("due", sa.Double, nullable=False),
     sa.Column("owner", sa.Text),
     sa.Column("lease", sa.Double, nullable=False),
+    sa.Column("given", _BIG),
+    sa.Column("bound", sa.Text, nullable=False, server_default=""),
     sa.Index("lanes_waiting", "recipient", "way", "due", sqlite_where=_WAITING, postgresql_where=_WAITING),
     sqlite_with_rowid=False,
 )
@@ -134,6 +136,7 @@ sa.Table(
     _METADATA,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("agency", sa.Text, nullable=False),
+    sa.Column("system", sa.Text, nullable=False),
     sa.Column("object", sa.Text, nullable=False),
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("size", _BIG, nullable=False),
@@ -141,6 +144,7 @@ sa.Table(
     sa.Column("uploaded", sa.Double, nullable=False),
     sa.Column("keep_until", sa.Double, nullable=False),
     sa.Index("attachments_kept", "keep_until"),
+    sa.Index("attachments_bytes", "agency", "digest"),
     sqlite_with_rowid=False,
 )
 

@@ -1,0 +1,92 @@
+"""Times that pass, on every database: what is too late expires, never in somebody's hands, and is told once."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from gateway.edge.documents import deadlines
+from gateway.edge.documents.ends import claims_of
+from gateway.edge.store import Driver
+from tests.fakes.mail import BOX, DEAD, INTERIOR, Office, fine, waits, way, working
+
+Open = Callable[[], Driver]
+
+
+@pytest.fixture
+async def office(opened: Open) -> AsyncIterator[Office]:
+    """One process."""
+    async with working(opened(), way("health"), way("interior")) as made:
+        yield made
+        assert await made.faults() == ()
+
+
+async def test_what_waits_too_long_expires(office: Office) -> None:
+    """Untouched: `expired`; touched: `unconfirmed` in the receipt; the next of the lane goes."""
+    await office.put("new", seconds=DEAD)
+    await office.put("sent", seconds=DEAD)
+    await office.put("after", okey="sent")
+    claimed = {lane.key[1]: lane for lane in await office.claim(seconds=DEAD, per_lane=1)}
+    await office.settle(claimed["new"], waits(claimed["new"].out[0]))
+    await office.settle(claimed["sent"], waits(claimed["sent"].out[0], sent=True))
+    assert [await office.expire(), await office.expire()] == [2, 0]
+    unconfirmed = [
+        claims_of(row[0]).get("unconfirmed")
+        for row in await office.rows("select receipt from steps where step = 'expired' order by document")
+    ]
+    assert unconfirmed == [None, True]
+    assert await office.hand_over() == ["after"]
+
+
+async def test_nothing_expires_under_a_live_lease(office: Office) -> None:
+    """Whoever has it in hand may finish; what was handed over when its lease had ended, and it too, is written down."""
+    await office.put("a", seconds=DEAD)
+    await office.put("b", seconds=DEAD)
+    (a,) = await office.claim(lanes_=1)
+    (b,) = await office.claim(seconds=DEAD)
+    assert await office.expire() == 1
+    assert await office.settle(a, fine(a.out[0]))
+    assert await office.settle(b, fine(b.out[0]))
+    assert [await office.steps(lane.out[0].paper.id) for lane in (a, b)] == [
+        ["submitted", "arrived"],
+        ["submitted", "expired", "disputed"],
+    ]
+
+
+async def test_what_is_held_too_long_expires(office: Office) -> None:
+    """The second person did not decide in time."""
+    await office.hold("a", seconds=DEAD)
+    await office.hold("b")
+    assert await office.expire() == 1
+    assert await office.rows("select id, state from documents order by id") == [("a", "expired"), ("b", "held")]
+
+
+async def test_what_is_not_registered_in_time_is_overdue_once(office: Office) -> None:
+    """One step with a receipt; the state stays; what was registered in time is never overdue."""
+    for name in ("late", "done"):
+        await office.put(name, by=BOX, overdue=DEAD)
+    await office.lease(claim="c")
+    await office.say("done", "registered", number="1", lease="c")
+    assert [await office.run(deadlines.overdue(100, office.scribe)) for _ in range(2)] == [1, 0]
+    assert (await office.state("late"), await office.steps("late")) == ("arrived", ["submitted", "overdue"])
+    ((receipt,),) = await office.rows("select receipt from steps where step = 'overdue'")
+    assert (claims_of(receipt)["overdue"], claims_of(receipt)["state"]) == (True, "arrived")
+
+
+async def test_a_held_lane_does_not_stop_the_time_of_others(office: Office) -> None:
+    """A poller holds more expired documents than one sweep ends; somebody else's expires all the same."""
+    for n in range(4):
+        await office.put(f"h{n}", okey="case", seconds=DEAD - n)
+    await office.claim(per_lane=1)
+    await office.put("other", INTERIOR, seconds=DEAD / 2)
+    assert [await office.expire(2), await office.state("other"), await office.state("h0")] == [
+        1,
+        "expired",
+        "submitted",
+    ]
+
+
+async def test_a_sweep_of_deadlines_does_so_much_at_a_time(office: Office) -> None:
+    """Also of one long lane."""
+    for n in range(5):
+        await office.put(f"h{n}", okey="case", seconds=DEAD)
+    assert [await office.expire(2) for _ in range(4)] == [2, 2, 1, 0]
