@@ -5,7 +5,7 @@ its length before it, so that no two of them can be taken for each other.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.core.entry import canonical, values_at
 from gateway.core.exchange import AGENCY, Head
-from gateway.core.life import Life, Span, deadline
+from gateway.core.life import End, Life, Span, deadline
 from gateway.core.minimise import parts
 from gateway.core.model import AgencyId, Catalogue, Kind, Person, Pointer, Service, ServiceId
 from gateway.core.refusal import Refusal
@@ -155,6 +155,16 @@ class Side(StrEnum):
     """Also the agency on whose behalf it was sent."""
     RECIPIENT = "recipient"
     APPROVER = "approver"
+
+
+_REACHED = (End.ARRIVED, End.RETRIEVED, End.REGISTERED)
+"""In the order in which a document comes to them."""
+
+
+def is_done(end: End, states: Collection[str]) -> bool:
+    """Whether every recipient has brought it to where the service's documents have got what they were sent for."""
+    enough = _REACHED[_REACHED.index(end) :]
+    return bool(states) and all(state in enough for state in states)
 
 
 def summary(states: Iterable[str]) -> Mapping[str, int]:

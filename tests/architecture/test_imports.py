@@ -14,7 +14,14 @@ LAYERS = (
 OPEN = {
     "gateway": set(LAYERS) | {"gateway.client"},
     "gateway.adapter": {"gateway.protocols"},
-    "gateway.settings": {"gateway.footing", "gateway.mailroom", "gateway.app", "gateway.workers", "gateway.commands", "gateway.__main__"},
+    "gateway.settings": {
+        "gateway.footing",
+        "gateway.mailroom",
+        "gateway.app",
+        "gateway.workers",
+        "gateway.commands",
+        "gateway.__main__",
+    },
     "gateway.client": {"gateway.commands"},
 }
 """Who may import what stands beside the layers; ``gateway`` itself is the version."""

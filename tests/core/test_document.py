@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.core import document
 from gateway.core.document import Target
 from gateway.core.exchange import Head
-from gateway.core.life import Calendar, Span
+from gateway.core.life import Calendar, End, Span
 from gateway.core.model import AgencyId, Catalogue, Kind, Person, ServiceId
 from gateway.core.refusal import Refusal
 from tests.fakes import catalogues
@@ -166,3 +166,26 @@ def test_as_many_names_as_are_promised_fit_into_a_header() -> None:
     assert len(f"Exchange-To: {header}") < 8190
     with pytest.raises(Refusal, match="64 at most"):
         document.names(", ".join(longest))
+
+
+DONE = {
+    "arrived and registered": (End.ARRIVED, ["arrived", "registered"]),
+    "retrieved": (End.RETRIEVED, ["retrieved"]),
+}
+NOT_DONE = {
+    "one has only arrived": (End.REGISTERED, ["arrived", "registered"]),
+    "rejected": (End.ARRIVED, ["rejected"]),
+    "nobody": (End.ARRIVED, []),
+}
+
+
+@pytest.mark.parametrize("case", DONE)
+def test_a_document_is_done_where_every_recipient_brought_it_far_enough(case: str) -> None:
+    """What came further has come as far."""
+    assert document.is_done(*DONE[case])
+
+
+@pytest.mark.parametrize("case", NOT_DONE)
+def test_what_ended_otherwise_is_never_done(case: str) -> None:
+    """Nor what goes to nobody."""
+    assert not document.is_done(*NOT_DONE[case])

@@ -50,7 +50,7 @@ async def test_the_sender_sees_everything(tmp_path: Path) -> None:
         document = await sent(town, to="/documents", exchange_to="sila,lampang", idempotency_key="OUT-1")
         shown = (await look(town, document)).body
     assert (shown["document"], shown["reference"], shown["sender"]) == (document, "OUT-1", DESK)
-    assert (shown["state"], shown["summary"]) == ("arrived", {"of": 2, "arrived": 2})
+    assert (shown["state"], shown["summary"], shown["done"]) == ("arrived", {"of": 2, "arrived": 2}, False)
     assert {each["recipient"]: each["state"] for each in shown["recipients"]} == {
         "sila": "arrived",
         "lampang": "arrived",

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import orjson
 
 from gateway.core.delivery import Go
-from gateway.core.model import AgencyId
+from gateway.core.model import AgencyId, SystemId
 from gateway.core.receipt import digest_field
 from gateway.edge.documents import ends
 from gateway.edge.documents.leasing import Leases, Wanted
@@ -136,7 +136,7 @@ async def test_what_stands_before_one_that_must_wait_goes(tmp_path: Path, url: s
         picky.words = {sent[1]: Go.LATER}
         room = town.gateway.mailroom
         leases = Leases(room.post, room.scribe, picky, town.gateway._keyring.open)
-        wanted = Wanted(town.gateway.catalogue.agencies[AgencyId("interior")], None, 10)
+        wanted = Wanted(town.gateway.catalogue.agencies[AgencyId("interior")], SystemId(REGISTER), None, 10)
         leased = await leases.take(wanted)
         assert [each.told["id"] for each in leased.given] == sent[:1]
         touched = town.rows("select touched, attempts from deliveries order by seq")
@@ -156,7 +156,7 @@ async def test_one_that_never_may_go_holds_nobody_back(tmp_path: Path, url: str 
         picky.words = {sent[1]: Go.NEVER}
         room = town.gateway.mailroom
         leases = Leases(room.post, room.scribe, picky, town.gateway._keyring.open)
-        wanted = Wanted(town.gateway.catalogue.agencies[AgencyId("interior")], None, 10)
+        wanted = Wanted(town.gateway.catalogue.agencies[AgencyId("interior")], SystemId(REGISTER), None, 10)
         leased = await leases.take(wanted)
         assert [each.told["id"] for each in leased.given] == [sent[0], *sent[2:]]
         assert [state for (state,) in town.rows("select state from deliveries order by seq")] == [

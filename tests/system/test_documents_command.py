@@ -14,16 +14,20 @@ from typer.testing import CliRunner
 from gateway.__main__ import app
 from gateway.core.model import AgencyId
 from gateway.edge.documents import gates
+from gateway.edge.documents.takers import mark
 from gateway.edge.journal import Book
 from gateway.edge.store import Plan
 from tests.fakes.correspondents import ALERT, ALERTS, FLOOD, LAMPANG, POLITE, REGISTER, Letters
 from tests.fakes.databases import server, shared, url
+from tests.fakes.deliveries import push
 from tests.fakes.post_office import PostTown, claims_of, founded, opened
 
 __all__ = ["server", "shared", "url"]
 
 ROOT = Path(__file__).parents[2]
 BY = ("--reason", "renewed on Monday", "--by", "dara")
+SILA_WAY = push("sila", "http://127.0.0.1:1")
+PUSHED = Letters(ways={"sila": (SILA_WAY,)})
 ENDED = replace(POLITE, until=2025)
 
 
@@ -89,7 +93,7 @@ async def test_what_waits_and_what_failed(tmp_path: Path) -> None:
 
 async def test_whom_the_gateway_leaves_alone(tmp_path: Path) -> None:
     """The list says which agencies did not answer, how often, why, and when they are tried again."""
-    async with opened(tmp_path) as town:
+    async with opened(tmp_path, PUSHED) as town:
         await town.gateway.mailroom.post.run(gates.close(AgencyId("sila"), "webhook", lambda _: 300.0, "refused"))
         printed = await typed(town, "list")
         assert "sila is left alone on its way webhook after 1 failures, for 4m still: refused\n" in printed
@@ -98,10 +102,11 @@ async def test_whom_the_gateway_leaves_alone(tmp_path: Path) -> None:
 
 async def test_a_stopped_way_is_opened_by_an_order(tmp_path: Path, url: str | None) -> None:
     """The list says in words what the 410 means; the order opens the way, and stands in the journal with its reason."""
-    async with opened(tmp_path, url=url) as town:
+    async with opened(tmp_path, PUSHED, url=url) as town:
         for name in ("agencies", "secrets"):
             shutil.copytree(ROOT / "deploy/demo/keys" / name, tmp_path / "keys" / name)
-        await town.gateway.mailroom.post.run(gates.close(AgencyId("sila"), "webhook", lambda _: 9e6, "stopped 00ab"))
+        reason = f"stopped {mark(SILA_WAY)}"
+        await town.gateway.mailroom.post.run(gates.close(AgencyId("sila"), "webhook", lambda _: 9e6, reason))
         assert "sila takes nothing any more on its way webhook (HTTP 410)" in await typed(town, "list")
         said = await typed(town, "reopen", "sila", "webhook", *BY)
         assert said == "the way webhook of sila is open: what waits is handed over again\n"

@@ -259,7 +259,10 @@ async def test_workers_end_with_their_parent(server: Server, catalogue: Path) ->
         gateway.parent.process.kill()
     last = {name.partition(".")[0]: entry for name, entry in await gateway.journal()}
     present = {
-        str(each["writer"]) for each in await gateway.asked("select writer from writers where program not like '% documents' order by 1 desc limit 2")
+        str(each["writer"])
+        for each in await gateway.asked(
+            "select writer from writers where program not like '% documents' order by 1 desc limit 2"
+        )
     }
     assert [last[writer]["what"] for writer in present] == ["stop", "stop"]
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway.core import delivery, document
 from gateway.core.document import Side
-from gateway.core.model import Agency, AgencyId, SystemId
+from gateway.core.model import Agency, AgencyId, ServiceId, SystemId
 from gateway.core.refusal import Refusal
 from gateway.core.shape import Shape
 from gateway.edge.documents import ends, view
@@ -78,14 +78,14 @@ class Reading:
         own, seconds = home(trail, caller), document.wait(request.headers.getall("Prefer", ()))
         trail.document = document.known_id(request.match_info["document"])
         found, side = await self._found(trail.document, caller.system, own)
-        shown = await self._shown(found, side, own)
+        shown = await self._shown(trail, found, side, own)
         tag, given, waited = _tag(shown), request.headers.get("If-None-Match"), False
         if seconds and not found.ended and given in (None, tag):
             with these.asking.front.aside(trail):
                 waited = await self._waited(found, seconds, own.id)
             if waited:
                 found, side = await self._found(found.id, caller.system, own)
-                shown = await self._shown(found, side, own)
+                shown = await self._shown(trail, found, side, own)
                 tag = _tag(shown)
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if waited:
@@ -112,7 +112,7 @@ class Reading:
             raise document.unknown()
         return found, side
 
-    async def _shown(self, found: Found, side: Side, own: Agency) -> bytes:
+    async def _shown(self, trail: Trail, found: Found, side: Side, own: Agency) -> bytes:
         try:
             only = None if side is Side.SENDER else own.id
             happened = await view.steps(self._these.reader, found, self._these.unseal, only)
@@ -121,7 +121,11 @@ class Reading:
             )
         except (StoreFailed, StoreRefused) as error:
             raise unavailable() from error
-        return orjson.dumps(view.shown(found, side, own.id, happened, attached))
+        told = view.shown(found, side, own.id, happened, attached)
+        service = trail.catalogue.services.get(ServiceId(found.service))
+        states = [each.state for each in found.of(side, own.id)]
+        told["done"] = document.is_done(service.life.done_at, states) if service and service.life else None
+        return orjson.dumps(told)
 
     async def _recall(self, request: web.Request, trail: Trail) -> Released:
         """The sender withdraws it, from one recipient or wherever it has not been handed over."""
