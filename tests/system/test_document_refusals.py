@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.model import Standing
 from gateway.core.refusal import TABLE
 from tests.fakes.correspondents import (
     ALERT,
@@ -152,12 +153,17 @@ async def nowhere(town: PostTown) -> Reply:
     return await upload(town)
 
 
-DOWN = way("interior", protocol="http", options={"url": "http://127.0.0.1:1/", "allow": ["loopback"]})
+SHUT = way(
+    "interior",
+    protocol="http",
+    options={"url": "http://127.0.0.1:1/", "allow": ["loopback"]},
+    standing=Standing.SUSPENDED,  # nothing is handed over, not even tried: what is tried may have arrived
+)
 WAYS: dict[str, Way] = {
     "document.unknown": Way(unknown),
     "document.may_have_arrived": Way(recalled_too_late),
     "document.ended": Way(said_after_the_end),
-    "document.state": Way(said_too_early, Letters(ways={"interior": (DOWN,)})),
+    "document.state": Way(said_too_early, Letters(ways={"interior": (SHUT,)})),
     "document.lease": Way(without_a_lease),
     "approval.same_person": Way(by_the_same_person, Letters(approver="consumer")),
     "approval.role": Way(in_another_post),
