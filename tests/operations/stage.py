@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from deploy.demo.ministries import VARIABLES
-from deploy.demo.papers import ALERT, alert
+from deploy.demo.papers import ALERT, LETTER, LETTER_BODY, alert
 from gateway.client import GatewayClient, GatewayError, Pace
 from tests.behaviour.server import Server
 from tests.fakes.parent import Parent, parent
@@ -31,6 +31,8 @@ QUOTA = 30
 """Calls a day to Lampang; there is none for Saensuk."""
 CENTRE = "disaster_prevention.warning_centre"
 """Tells the municipalities of floods."""
+WRITER = "interior_safety.correspondence"
+"""Writes letters to ministries."""
 DIRECTORY = "policies/LOCAL-DIRECTORY-2026-001.yaml"
 PATIENCE = 40.0
 """Seconds for an alert to fire, and to clear."""
@@ -59,6 +61,7 @@ class Stage:
     prometheus: Prometheus
     client: GatewayClient
     centre: GatewayClient
+    writer: GatewayClient
     session: aiohttp.ClientSession
 
     async def ask(self, agency: str = "saensuk") -> None:
@@ -75,6 +78,16 @@ class Stage:
         with contextlib.suppress(GatewayError):
             await self.centre.publish(
                 ALERT, alert(), purpose="civil_protection", reference=uuid4().hex, scope="alerts:publish"
+            )
+
+    async def write(self) -> None:
+        """A letter to the Ministry of Justice, whatever becomes of it."""
+        with contextlib.suppress(GatewayError):
+            await self.writer.send(
+                *("justice", LETTER, LETTER_BODY),
+                purpose="official_correspondence",
+                reference=uuid4().hex,
+                scope="letters:send",
             )
 
     async def wait(self) -> None:
@@ -152,11 +165,16 @@ async def staged(folder: Path, server: Server) -> AsyncIterator[Stage]:
         gateway = await stack.enter_async_context(parent(environment))
         operations = f"http://{environment['GATEWAY_OPERATIONS_LISTEN']}"
         prometheus = await stack.enter_async_context(watching(folder / "prometheus", operations))
-        key = PRIVATE / f"{CALLER}.jwk.json"
-        client = GatewayClient(environment["GATEWAY_ISSUER"], client_id=CALLER, key=key, pace=Pace(attempts=1))
-        await stack.enter_async_context(client)
-        key = PRIVATE / f"{CENTRE}.jwk.json"
-        centre = GatewayClient(environment["GATEWAY_ISSUER"], client_id=CENTRE, key=key, pace=Pace(attempts=1))
-        await stack.enter_async_context(centre)
+        client, centre, writer = [
+            await stack.enter_async_context(
+                GatewayClient(
+                    environment["GATEWAY_ISSUER"],
+                    client_id=system,
+                    key=PRIVATE / f"{system}.jwk.json",
+                    pace=Pace(attempts=1),
+                )
+            )
+            for system in (CALLER, CENTRE, WRITER)
+        ]
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Stage(office, catalogue, environment, gateway, prometheus, client, centre, session)
+        yield Stage(office, catalogue, environment, gateway, prometheus, client, centre, writer, session)

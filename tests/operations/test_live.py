@@ -91,7 +91,7 @@ async def restored(stage: Stage) -> None:
     stage.agree("grant:", "grants:")
 
 
-LAMPANG = "adapters/lampang/agency.yaml"
+JUSTICE = "adapters/justice/agency.yaml"
 
 
 async def deaf(stage: Stage) -> None:
@@ -107,13 +107,13 @@ async def heard(stage: Stage) -> None:
 
 
 async def narrow(stage: Stage) -> None:
-    """Lampang's mailbox takes three, and nobody there fetches."""
-    stage.agree("protocol: mailbox}", "protocol: mailbox, max_waiting: 3}", LAMPANG)
+    """The mailbox of justice takes three letters, and nobody there fetches."""
+    stage.agree("protocol: mailbox}", "protocol: mailbox, max_waiting: 3}", JUSTICE)
 
 
 async def wide(stage: Stage) -> None:
-    assert "-> lampang arrived" in await stage.order("documents", "list", "--recipient", "lampang")
-    stage.agree("protocol: mailbox, max_waiting: 3}", "protocol: mailbox}", LAMPANG)
+    assert "-> justice arrived" in await stage.order("documents", "list", "--recipient", "justice")
+    stage.agree("protocol: mailbox, max_waiting: 3}", "protocol: mailbox}", JUSTICE)
 
 
 def files(stage: Stage) -> Path:
@@ -132,7 +132,7 @@ async def mounted(stage: Stage) -> None:
 
 TROUBLES = (
     Trouble("GatewayGateClosed", deaf, heard, Stage.wait, Stage.wait),
-    Trouble("GatewayRecipientFull", narrow, wide, Stage.warn, Stage.wait),
+    Trouble("GatewayRecipientFull", narrow, wide, Stage.write, Stage.wait),
     Trouble("GatewayAttachmentsFailing", unmounted, mounted, Stage.wait, Stage.wait),
     Trouble("GatewayProviderSlow", says(late), says(good)),
     Trouble("GatewayProviderWrongAnswers", says(nonsense), says(good)),
