@@ -46,6 +46,8 @@ class Attachment:
     """``sha-256=:…:``, as in the header Content-Digest (RFC 9530)."""
     size: int
     media_type: str
+    path: str | None = None
+    """Where the agency's own agent has laid it; None where nobody has fetched it yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ Of a secret only the digest is held: whoever connects an endpoint reads the secr
 
 A label is a file's name wherever the folders lie: ``adapters/interior/agency.yaml``, ``keys/agencies/x.jwks.json``. A
 unit is what is taken over or kept as one: an agency's folder with its keys and secrets, a service's folder, an
-agreement with its decision tests, ``schemas/common``. Names that begin with a dot are nobody's: editors' and volumes'.
+agreement with its decision tests, ``schemas/common``, ``kafka.yaml`` with its secrets. Names that begin with a dot are
+nobody's: editors' and volumes'.
 """
 
 import os
@@ -26,6 +27,8 @@ FOLDERS = ("schemas", "adapters", "policies")
 _DEPTHS: Mapping[str, int] = {"schemas": 8, "adapters": 2, "policies": 1, "keys/agencies": 1, "keys/secrets": 1}
 """How many levels of each are looked at."""
 _SECRETS = "keys/secrets/"
+_CLUSTER, _CLUSTER_SECRETS = "kafka.yaml", "gateway."
+"""The one file beside the folders, and how the names of its secrets begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,10 @@ def unit_of(label: str) -> str:
             unit = f"schemas/{domain}"
         case ["schemas", domain, name, *_]:
             unit = f"schemas/{domain}/{name}"
+        case [("kafka.yaml" as name)]:
+            unit = name
+        case ["keys", "secrets", name] if name.startswith(_CLUSTER_SECRETS):
+            unit = _CLUSTER
         case ["keys", "agencies" | "secrets", name]:
             unit = f"adapters/{name.partition('.')[0]}"
         case ["policies", name]:
@@ -205,8 +212,19 @@ def _walk(root: Path, keys: Path) -> Iterator[_Seen]:
             yield from walk.below(label, str((root if inner == label else keys) / inner), depth)
     except _FullError:
         yield ".", str(root), _TOO_MUCH
+    yield from _alone(_CLUSTER, str(root / _CLUSTER))
     if keys.is_dir():
         yield "keys", str(keys), _FOLDER
+
+
+def _alone(label: str, path: str) -> Iterator[_Seen]:
+    """A file that lies in none of the folders, where there is one."""
+    try:
+        yield label, path, Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError:
+        yield label, path, None
 
 
 @dataclass(slots=True)
@@ -270,7 +288,7 @@ def _read(label: str) -> bool:
     """Whether the file is one that the catalogue may be made of."""
     kind, _, name = label.rpartition("/")
     if kind.startswith("adapters"):
-        return name in ("agency.yaml", "adapter.py") and kind != "adapters"
+        return name in ("agency.yaml", "agent.yaml", "adapter.py") and kind != "adapters"
     if kind == "policies":
         return name.endswith((".yaml", ".yml"))
     return kind != "schemas" or name.endswith(".json")

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from gateway.catalogue.agent_form import Agent
+from gateway.catalogue.clusters import Kafka
 from gateway.catalogue.members import Agency, Valid
 from gateway.catalogue.notation import (
     AgencyName,
@@ -242,6 +244,8 @@ FORMS: dict[str, type[BaseModel]] = {
     "purposes": Purposes,
     "calendar": Calendar,
     "agency": Agency,
+    "agent": Agent,
+    "kafka": Kafka,
     "agreement": Agreement,
     "decisions": Decisions,
 }

@@ -265,7 +265,15 @@ class PythonDelivery(_Delivery):
     )
 
 
-Delivery = Annotated[MailboxDelivery | WebhookDelivery | HttpDelivery | PythonDelivery, Field(discriminator="protocol")]
+class KafkaDelivery(_Delivery):
+    """The gateway puts the document on the agency's own topic, on the cluster of kafka.yaml."""
+
+    protocol: Literal["kafka"] = Field(description="How documents reach the agency.", examples=["kafka"])
+
+
+Delivery = Annotated[
+    MailboxDelivery | WebhookDelivery | HttpDelivery | PythonDelivery | KafkaDelivery, Field(discriminator="protocol")
+]
 DELIVERY_KEYS = frozenset({*_Delivery.model_fields, "protocol"})
 """The keys of every way; all others are options of its protocol."""
 

@@ -10,7 +10,7 @@ from gateway.catalogue.snapshot import Loaded
 MAX_SINGLY = 32
 """Changed units that are tried one by one; where more depend on each other and errors remain, none is taken over."""
 _PASSES = 2
-_ORDER = ("schemas/common", "schemas/", "adapters/", "policies/")
+_ORDER = ("schemas/common", "schemas/", "kafka.yaml", "adapters/", "policies/")
 """What others refer to comes first. What is taken away goes the other way, in the second pass."""
 
 Load = Callable[[Files], Loaded]

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from gateway.catalogue import agencies, agreements, checks, decisions, services
+from gateway.catalogue import agencies, agents, agreements, checks, decisions, kafka, services
 from gateway.catalogue.agreements import Draft, Drafts
 from gateway.catalogue.derived import stale
 from gateway.catalogue.endpoints import endpoints
@@ -65,6 +65,8 @@ class Loader:
         endpoints(shelf)
         posting(shelf)
         wires(shelf)
+        cluster = kafka.cluster(shelf, self.environment)
+        agents.hold(shelf)
         leading = {draft.name for draft in found.good.values() if checks.agreement(shelf, draft)}
         who = shelf.agencies
         whole = catalogue(
@@ -76,6 +78,7 @@ class Loader:
             agreements={name: agreements.agreement(draft, who.all()) for name, draft in found.good.items()},
             purposes=shelf.services.purposes or {},
             calendar=shelf.services.calendar,
+            kafka=cluster,
         )
         if not found.broken:
             unheard(shelf, whole)
@@ -95,7 +98,7 @@ def load(
     environment: Mapping[str, str] | None = None,
     derived: bool = False,
 ) -> Loaded:
-    """Read ``schemas/``, ``adapters/`` and ``policies/`` below ``root``, and the agencies' key files below ``keys``.
+    """Read ``schemas/``, ``adapters/``, ``policies/`` and ``kafka.yaml`` below ``root``, and key files below ``keys``.
 
     ``derived`` also looks at the files that ``scaffold.write`` makes. The rest is as for ``Loader``.
     """

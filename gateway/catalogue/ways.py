@@ -20,7 +20,13 @@ from gateway.core.model import (
     Way,
 )
 
-Written = members.MailboxDelivery | members.WebhookDelivery | members.HttpDelivery | members.PythonDelivery
+Written = (
+    members.MailboxDelivery
+    | members.WebhookDelivery
+    | members.HttpDelivery
+    | members.PythonDelivery
+    | members.KafkaDelivery
+)
 
 
 def documents(services: Iterable[Service]) -> Mapping[str, Sequence[ServiceId]]:

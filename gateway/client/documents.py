@@ -178,18 +178,33 @@ class Sending:
         timeout: float = 30.0,  # noqa: ASYNC109 - as in exchange, of each page
     ) -> AsyncIterator[Listed]:
         """Your agency's documents, newest first, ``sent`` or ``received``; pages are fetched as you go on."""
-        given = {"role": role, "state": state, "service": service, "since": since}
-        query = {name: value for name, value in given.items() if value is not None}
-        headers = {} if case is None else {"Exchange-Case": case}
+        after: str | None = None
         while True:
-            asked = Request("GET", f"/v1/documents?{urlencode(query)}", headers)
-            reply = await self._line.call(asked, None, timeout)
-            page = self._told(reply, "documents")
-            for each in page["documents"]:
-                yield _listed(each)
-            if not page.get("next"):
+            asked = {"role": role, "state": state, "service": service, "since": since, "after": after}
+            listed, after = await self.page(case=case, timeout=timeout, **asked)
+            for each in listed:
+                yield each
+            if after is None:
                 return
-            query["after"] = page["next"]
+
+    async def page(
+        self,
+        *,
+        role: str | None = None,
+        state: str | None = None,
+        service: str | None = None,
+        case: str | None = None,
+        since: str | None = None,
+        after: str | None = None,
+        timeout: float = 30.0,  # noqa: ASYNC109 - as in exchange
+    ) -> tuple[list[Listed], str | None]:
+        """One page of that list, and what ``after`` must be for the next one; None: it was the last."""
+        given = {"role": role, "state": state, "service": service, "since": since, "after": after}
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        headers = {} if case is None else {"Exchange-Case": case}
+        reply = await self._line.call(Request("GET", f"/v1/documents?{query}", headers), None, timeout)
+        told = self._told(reply, "documents")
+        return [_listed(each) for each in told["documents"]], told.get("next") or None
 
     async def recall(self, document: str, recipient: str | None = None, *, timeout: float = 30.0) -> dict[str, Any]:  # noqa: ASYNC109 - as in exchange
         """Withdraw a document that nobody has fetched; from one recipient, or from all. Raises Conflict otherwise."""
@@ -205,9 +220,13 @@ class Sending:
                 return verify_receipt(receipt, self._published, instance)
             except BadReceipt:  # the keys may be others by now
                 self._published = {}
-        reply = await self._line.wire.send(Request("GET", "/.well-known/jwks.json"), timeout)
-        self._published = self._told(reply, "keys")
+        self._published = await self.published(timeout=timeout)
         return verify_receipt(receipt, self._published, instance)
+
+    async def published(self, *, timeout: float = 30.0) -> dict[str, Any]:  # noqa: ASYNC109 - as in exchange
+        """The keys with which the gateway signs receipts, now, as a JWKS: keep them with your receipts."""
+        reply = await self._line.wire.send(Request("GET", "/.well-known/jwks.json"), timeout)
+        return self._told(reply, "keys")
 
     def _told(self, reply: Reply, *members: str) -> dict[str, Any]:
         """The members of an answer of the gateway. Raises Unreachable where it is somebody else's."""

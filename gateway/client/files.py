@@ -76,12 +76,14 @@ class Files:
         attachment: str,
         to: str | Path,
         *,
+        digest: str | None = None,
         timeout: float = 3600.0,  # noqa: ASYNC109 - as in exchange
     ) -> Path:
         """Fetch a file to the path ``to``, where none may be.
 
         What broke off goes on where it was, also when you call again: it lies beside, under the same name and
-        ``.part``. Raises NotStored, Refused, Unreachable.
+        ``.part``. ``digest`` is the one that the document named, so that no other file is taken for it. Raises
+        NotStored, Refused, Unreachable.
         """
         target = Path(to)
         if await asyncio.to_thread(target.exists):
@@ -89,7 +91,9 @@ class Files:
         part = target.with_name(target.name + ".part")
         until, attempt = self._line.pace.now() + timeout, 0
         path = f"/v1/attachments/{named('attachment', attachment)}"
-        size, digest = await self._described(path, timeout)
+        size, told = await self._described(path, timeout)
+        if digest is not None and digest != told:
+            raise NotStored("The gateway has another file under this id than the document names: ask its operator.")
         while (had := _size(part)) < size:
             try:
                 await self._go_on(path, part, until - self._line.pace.now())
@@ -99,7 +103,7 @@ class Files:
                 if pause is None:
                     raise
                 await self._line.pace.sleep(pause)
-        await asyncio.to_thread(_hold, part, digest)
+        await asyncio.to_thread(_hold, part, told)
         part.rename(target)
         return target
 

@@ -6,6 +6,7 @@ from datetime import date, datetime, tzinfo
 from enum import StrEnum
 from typing import NewType
 
+from gateway.core.kafka import Cluster
 from gateway.core.life import Approval, Calendar, Life
 from gateway.core.minimise import Cut
 from gateway.core.shape import Shape
@@ -177,6 +178,8 @@ class Signatory:
 
 MAILBOX = "mailbox"
 """The protocol of a way by which an agency fetches what there is for it; all others hand over."""
+KAFKA = "kafka"
+"""The protocol of a way by which the agency's own topic gets them."""
 EVENT = "event"
 """The protocol of an endpoint that publishes events: nobody calls it."""
 
@@ -189,7 +192,7 @@ class Way:
     name: str
     """The protocol's, unless the folder gives another one."""
     protocol: str
-    """``mailbox``, ``webhook``, ``http`` or ``python``."""
+    """``mailbox``, ``webhook``, ``http``, ``kafka`` or ``python``."""
     services: tuple[str, ...]
     """Services, or patterns such as ``permits.*``."""
     receipts: bool
@@ -361,6 +364,8 @@ class Catalogue:
     calendar: Calendar = field(default_factory=Calendar)
     mandates: Mapping[MandateKey, tuple[Mandate, ...]] = field(default_factory=dict)
     """By who acts and service."""
+    kafka: Cluster | None = None
+    """Where documents are handed over for agencies that read Kafka; None where nobody does."""
 
     def endpoint(self, provider: AgencyId, service: ServiceId) -> Endpoint | None:
         """The endpoint, or None."""
@@ -378,6 +383,7 @@ def catalogue(  # noqa: PLR0913 - what a catalogue is made of
     agreements: Mapping[AgreementId, Agreement],
     purposes: Mapping[str, str],
     calendar: Calendar | None = None,
+    kafka: Cluster | None = None,
 ) -> Catalogue:
     """A catalogue with its indexes: systems by id, grants by provider, service and consumer, mandates by who acts."""
     systems = {system.id: system for agency in agencies.values() for system in agency.systems.values()}
@@ -404,4 +410,5 @@ def catalogue(  # noqa: PLR0913 - what a catalogue is made of
         grants=grants,
         calendar=calendar or Calendar(),
         mandates=mandates,
+        kafka=kafka,
     )

@@ -31,6 +31,10 @@ class BadReceipt(ValueError):
     """A text that is no receipt of this instance. The message says why, without the text."""
 
 
+class UnknownKid(BadReceipt):
+    """The key that it names is not among those given: newer ones may have it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a receipt states. Names, codes and a register number; nothing of the document but its digest."""
@@ -141,7 +145,7 @@ def _hold_signature(header: Mapping[str, Any], jwks: Mapping[str, Any], signed: 
             if not key.made(str(header["alg"]), signed, signature):
                 raise BadReceipt("its signature is not that of the key which it names")
             return
-    raise BadReceipt("none of the instance's keys has the kid that it names")
+    raise UnknownKid("none of the instance's keys has the kid that it names")
 
 
 def _object(raw: bytes) -> Mapping[str, Any]:

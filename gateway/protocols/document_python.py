@@ -69,7 +69,7 @@ def _document(handed: Handed) -> Document:
         submitted=envelope["submitted"],
         unit=envelope.get("unit"),
         attachments=tuple(
-            Attachment(each["attachment"], each["digest"], each["size"], each["media_type"])
+            Attachment(each["attachment"], each["digest"], each["size"], each["media_type"], path=each.get("path"))
             for each in envelope.get("attachments") or ()
         ),
         body=handed.body,

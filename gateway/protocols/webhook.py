@@ -22,7 +22,7 @@ _KIND = {"receipt": "receipt"}
 def hand_over(way: Way, surroundings: Surroundings) -> Taker:
     """The system behind a way with ``protocol: webhook``. Raises ValueError where its options are wrong."""
     options.hold_names(way.options, _OPTIONS, "protocol webhook")
-    if not surroundings.webhook_keys:
+    if not surroundings.webhook_keys and "secret" not in way.options:
         raise ValueError(
             "protocol webhook signs with gateway/webhook.jwk.json, which is missing from the keys folder: make it with "
             "gateway keys gateway, and restart the gateway"

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from gateway.core.cloudevent import receipt_id
 from gateway.core.receipt import digest_field, instant
 from gateway.core.shape import parse
 from gateway.edge.documents.records import RECEIPT, Out, Seal, body_context, head_context
@@ -32,14 +33,10 @@ def unsealed(out: Out, unseal: Seal) -> Opened:
 
 
 def delivery_id(out: Out) -> str:
-    """What a recipient looks at, so as to take nothing twice: the document's id; a receipt has one of its own.
-
-    It holds no full stop: webhooks sign it with one behind it.
-    """
+    """What a recipient looks at, so as to take nothing twice: the document's id; a receipt has one of its own."""
     if out.kind != RECEIPT:
         return out.paper.id
-    writer_and_number = str(claims(out.first_receipt)["entry"]).partition(" ")[0]
-    return f"{out.paper.id}-{writer_and_number.replace('.', '-')}"
+    return receipt_id(out.paper.id, str(claims(out.first_receipt)["entry"]))
 
 
 def envelope(out: Out, head: Mapping[str, Any], part: bytes | None = None) -> dict[str, Any]:

@@ -1,0 +1,174 @@
+"""The files that come with documents: fetched before the hand-over, resumed, checked, and removed after a time.
+
+Each lies at ``<data>/attachments/<document>/<attachment>``. What has an outcome grows old by the hours in which the
+agent runs, counted in a file beside it, so that a clock that jumps removes nothing.
+"""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+
+from gateway.agent.ports import Unreachable, Unwritten
+from gateway.agent.upstream import Gone
+from gateway.client import NotStored
+from gateway.core.delivery import Reason
+from gateway.protocols.handover import NotTaken
+
+SWEEP_SECONDS = 3600.0
+"""Between two looks at what may go: an hour, by which files grow old."""
+SPARE_BYTES = 256 * 1024**2
+"""Of the disk: what no file may take, so that the agent's own database can be written."""
+MAX_FOLDERS = 1_000_000
+"""Documents whose files are looked at in one sweep."""
+
+_AGE = ".age"
+_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+log = structlog.get_logger()
+
+
+class Source(Protocol):
+    """Where files come from."""
+
+    async def download(self, attachment: str, to: Path, digest: str) -> None:
+        """One file, whole and checked. Raises upstream.Gone, ports.Unreachable, client.NotStored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What may lie there, and how long."""
+
+    hours: int
+    """After the outcome."""
+    max_bytes: int
+
+
+class Spool:
+    """The files of one agent."""
+
+    def __init__(
+        self, folder: Path, source: Source, bounds: Bounds, finished: Callable[[str], Awaitable[bool]]
+    ) -> None:
+        """``finished`` says whether the document's outcome is written, or the document is known no more."""
+        self._folder = folder
+        self._source = source
+        self._bounds = bounds
+        self._finished = finished
+        self._under_way: set[str] = set()
+        self._held = 0
+        """Bytes that lie there, as counted last, with what was promised since."""
+
+    async def fetched(self, document: str, attachments: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """See ``ports.Files``."""
+        if not attachments:
+            return ()
+        if document in self._under_way:
+            raise _later("its files are being fetched already", whole=False)
+        self._under_way.add(document)
+        try:
+            return [await self._one(self._folder / str(UUID(document)), each) for each in attachments]
+        except OSError as error:
+            raise _later(f"{self._folder} cannot be written: {error.strerror}", whole=True) from error
+        finally:
+            self._under_way.discard(document)
+
+    async def forgotten(self, document: str) -> None:
+        """See ``ports.Files``: from now on they grow old."""
+        try:
+            await asyncio.to_thread(_aged, self._folder / str(UUID(document)), 0)
+        except (OSError, ValueError):  # the next sweep finds it by itself
+            return
+
+    async def _one(self, place: Path, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        name, size = str(entry.get("attachment")), entry.get("size")
+        if not _NAME.fullmatch(name) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise _later("an attachment of it has no id or no size", whole=False)
+        path = place / name
+        if not await asyncio.to_thread(path.is_file):
+            await self._room(place, size)
+            await self._download(path, str(entry.get("digest")))
+        return {**entry, "path": str(path)}
+
+    async def _download(self, path: Path, digest: str) -> None:
+        try:
+            await self._source.download(path.name, path, digest)
+        except Gone as error:
+            said = f"the file {path.name} is not at the gateway any more"
+            raise NotTaken(said, sent=False, whole=False, reason=Reason.INCOMPLETE) from error
+        except Unreachable as error:
+            raise _later(f"a file cannot be fetched: {error}", whole=True) from error
+        except NotStored as error:
+            raise _later(f"a file cannot be kept: {error}", whole=False) from error
+
+    async def _room(self, place: Path, size: int) -> None:
+        """Raises NotTaken where the disk, or what may lie there, is full."""
+        await asyncio.to_thread(place.mkdir, 0o700, parents=True, exist_ok=True)
+        free = (await asyncio.to_thread(shutil.disk_usage, place)).free
+        if free - size < SPARE_BYTES:
+            raise _later("the disk has no room for its files", whole=True)
+        if self._held + size > self._bounds.max_bytes:
+            self._held = await asyncio.to_thread(_weight, self._folder)
+            if self._held + size > self._bounds.max_bytes:
+                raise _later("as many bytes of files lie here as agent.yaml allows", whole=True)
+        self._held += size
+
+    async def go_on(self) -> None:
+        """Once an hour, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """An hour has passed: what is old goes, and what is left is counted."""
+        try:
+            for place in await asyncio.to_thread(_folders, self._folder):
+                if place.name not in self._under_way:
+                    await self._looked_at(place)
+            self._held = await asyncio.to_thread(_weight, self._folder)
+        except (OSError, Unwritten) as error:
+            log.warning("attachments_not_swept", why=type(error).__name__)
+
+    async def _looked_at(self, place: Path) -> None:
+        age = await asyncio.to_thread(_age, place)
+        if age is None:
+            age = 0 if await self._finished(place.name) else None
+        if age is None:
+            return
+        if age >= self._bounds.hours:
+            await asyncio.to_thread(shutil.rmtree, place)
+        else:
+            await asyncio.to_thread(_aged, place, age + 1)
+
+
+def _later(detail: str, *, whole: bool) -> NotTaken:
+    return NotTaken(detail, sent=False, whole=whole)
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [each for each, _ in zip(sorted(folder.iterdir()), range(MAX_FOLDERS), strict=False) if each.is_dir()]
+
+
+def _weight(folder: Path) -> int:
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+
+
+def _age(place: Path) -> int | None:
+    """Hours since its outcome; None: nobody has said that there is one."""
+    try:
+        return int((place / _AGE).read_text("ascii"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _aged(place: Path, hours: int) -> None:
+    if place.is_dir():
+        (place / _AGE).write_text(str(hours), "ascii")

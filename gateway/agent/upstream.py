@@ -1,0 +1,204 @@
+"""The gateway as the agent asks it: its keys, where a document stands, what became of one, files, what has arrived."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.agent.ports import Answered, Final, Later, Report, Told, Unreachable
+from gateway.client import Document, GatewayClient, GatewayError, NotIdentified, Refused, Unknown
+from gateway.client import Unreachable as Unanswered
+from gateway.core.handling import Outcome
+
+FRESH_SECONDS = 300.0
+"""For which the gateway's keys are used without a second thought."""
+KEPT_SECONDS = 86_400.0
+"""For which the last good ones are used while no others can be had."""
+COOL_DOWN_SECONDS = 10.0
+"""Between two fetches of its keys."""
+CALL_SECONDS = 30.0
+"""For one question or one report in all."""
+FILE_SECONDS = 3600.0
+"""For what is fetched of one file at a time; what is there stays, and the next try goes on with it."""
+MAX_KEYS = 64
+"""Of the gateway: a set with more is none."""
+
+_ENDED = frozenset(
+    {
+        *("document.ended", "document.unknown", "document.state", "document.lease"),
+        *("shape.request", "request.malformed", "request.too_large"),
+    }
+)
+"""What will be the same however often it is told."""
+_GONE = frozenset({"attachment.unknown", "document.unknown"})
+
+log = structlog.get_logger()
+
+
+class Gone(Exception):
+    """The gateway has no such file for this agency any more."""
+
+
+class Gateway:
+    """One agency's gateway, over one client; whatever fails of it is Unreachable."""
+
+    def __init__(
+        self,
+        client: GatewayClient,
+        agency: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+    ) -> None:
+        """``clock`` counts seconds and never goes back; the desk reads the same one."""
+        self._client = client
+        self._agency = agency
+        self._clock = clock
+        self._sleep = sleep
+        self._keys: Mapping[str, Any] | None = None
+        self._good_at = self._tried_at = float("-inf")
+        self._fetching: asyncio.Task[None] | None = None
+        self._why = "its keys were not asked for yet"
+        self.complaint: str | None = None
+        """Why the last call had no answer, in a sentence; None: it had one."""
+
+    async def keys(self, after: float | None = None) -> Mapping[str, Any]:
+        """See ``ports.Upstream``."""
+        least = self._clock() - KEPT_SECONDS if after is None else after
+        if self._good_at < least:
+            await self._fetched(after)
+        elif self._clock() - self._good_at > FRESH_SECONDS and self._rested() <= 0.0:
+            self._fetch(0.0)  # beside: what is at hand serves meanwhile
+        if self._keys is None or self._good_at < least:
+            raise Unreachable(f"the gateway's keys cannot be had: {self._why}")
+        return self._keys
+
+    async def _fetched(self, after: float | None) -> None:
+        """Once for all who ask; one that began before ``after`` is waited for, and then another one is begun."""
+        if self._fetching is not None:
+            await asyncio.wait({self._fetching})
+            if self._good_at >= (after or 0.0):
+                return
+        rest = self._rested()
+        if self._fetching is None and after is None and rest > 0.0:
+            return
+        await asyncio.wait({self._fetching or self._fetch(rest)})
+
+    def _rested(self) -> float:
+        """Seconds until the gateway may be asked again."""
+        return self._tried_at + COOL_DOWN_SECONDS - self._clock()
+
+    def _fetch(self, pause: float) -> asyncio.Task[None]:
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._renewed(pause))
+        return self._fetching
+
+    async def _renewed(self, pause: float) -> None:
+        began = 0.0
+        try:
+            if pause > 0.0:
+                await self._sleep(pause)
+            began = self._clock()
+            published = await self._client.published(timeout=CALL_SECONDS)
+            if len(published["keys"]) > MAX_KEYS:
+                raise Unanswered(f"it publishes more than {MAX_KEYS} keys")
+        except GatewayError as error:
+            self._noted(error)
+            self._why = str(error)
+        else:
+            self._keys, self._good_at = published, began
+            self._noted(None)
+        finally:
+            self._tried_at, self._fetching = self._clock(), None
+
+    async def state(self, document: str) -> str | None:
+        """See ``ports.Upstream``."""
+        try:
+            found = await self._client.document(document, timeout=CALL_SECONDS)
+        except Unknown:
+            self._noted(None)
+            return None
+        except (GatewayError, ValueError) as error:
+            raise self._lost(error) from error
+        self._noted(None)
+        return _own(found, self._agency)
+
+    async def report(self, report: Report) -> Answered:
+        """See ``ports.Upstream``."""
+        said: dict[str, str | None] = {}
+        match report.outcome:
+            case Outcome.REGISTERED:
+                said["number"] = report.register_number
+            case Outcome.REJECTED:
+                said["reason"] = report.reason
+            case _:
+                pass
+        try:
+            await self._client.answer(report.document, str(report.outcome), timeout=CALL_SECONDS, **said)
+        except Refused as error:
+            if error.code in _ENDED:
+                self._noted(None)
+                return Final(error.code)
+            self._noted(error)
+            return Later(error.retry_after or 0.0)
+        except GatewayError as error:
+            self._noted(error)
+            return Later(error.retry_after or 0.0)
+        except ValueError:
+            return Final("request.malformed")  # an id that can stand in no address
+        self._noted(None)
+        return Told()
+
+    async def arrived(self, after: str | None) -> tuple[Sequence[str], str | None]:
+        """See ``ports.Upstream``."""
+        try:
+            asked = {"role": "received", "state": "arrived", "after": after}
+            page, following = await self._client.page(timeout=CALL_SECONDS, **asked)
+        except (GatewayError, ValueError) as error:
+            raise self._lost(error) from error
+        self._noted(None)
+        return [each.id for each in page], following
+
+    async def download(self, attachment: str, to: Path, digest: str) -> None:
+        """One file, whole and checked. Raises Gone, Unreachable, and the client's NotStored for the disk."""
+        try:
+            await self._client.download(attachment, to, digest=digest, timeout=FILE_SECONDS)
+        except Refused as error:
+            if error.code in _GONE:
+                raise Gone(error.code) from error
+            raise self._lost(error) from error
+        except (Unanswered, ValueError) as error:
+            raise self._lost(error) from error
+
+    async def close(self) -> None:
+        """Let go of the client and of what runs."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait({self._fetching})
+        await self._client.close()
+
+    def _lost(self, error: Exception) -> Unreachable:
+        self._noted(error)
+        return Unreachable(str(error))
+
+    def _noted(self, error: Exception | None) -> None:
+        """One line when it begins, another one when it ends: a day without the gateway is no day full of lines."""
+        said = None if error is None else str(error)
+        if said is None and self.complaint is not None:
+            log.info("gateway_reached", agency=self._agency)
+        elif said is not None and self.complaint is None:
+            log.warning("gateway_unreachable", agency=self._agency, why=said, identified=_identified(error))
+        self.complaint = said
+
+
+def _identified(error: Exception | None) -> bool:
+    """False: it is there, and does not take this system's key; its words name a clock that is wrong."""
+    return not isinstance(error, NotIdentified)
+
+
+def _own(found: Document, agency: str) -> str | None:
+    """Where it stands at this agency: a recipient sees itself alone, unless it is the sender too."""
+    return next((each.state for each in found.recipients if each.recipient == agency), None)
