@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.commands import agreement, documents, journal, keys, mandate
+from gateway.commands import agent, agreement, documents, journal, keys, mandate, topics
 from gateway.commands.check import check
 from gateway.commands.explain import explain
 from gateway.commands.migrate import migrate
@@ -35,11 +35,13 @@ app.command()(send)
 app.command()(suspend)
 app.command()(lift)
 app.command("suspensions")(listing)
+app.add_typer(agent.app, name="agent")
 app.add_typer(agreement.app, name="agreement")
 app.add_typer(mandate.app, name="mandate")
 app.add_typer(documents.app, name="documents")
 app.add_typer(journal.app, name="journal")
 app.add_typer(keys.app, name="keys")
+app.add_typer(topics.app, name="topics")
 
 
 @app.command()

@@ -43,6 +43,8 @@ NOTE = "Internal note of the register: clerk 4711 suspects a forged certificate"
 KEYS = Path(__file__).with_name("keys")
 VARIABLES = ("INTERIOR_URL", "LAMPANG_URL", *(f"{name.upper()}_URL" for name in SYSTEMS))
 """The environment variables that the adapters' manifests use."""
+KAFKA = {"KAFKA_BOOTSTRAP": "127.0.0.1:9092"}
+"""The one that kafka.yaml uses. Nothing need listen there unless the story hands over by Kafka."""
 
 _SUBDIVISION = "TH-20"
 _OFFICES: tuple[dict[str, Any], ...] = (
@@ -81,6 +83,7 @@ async def ministries(
         closed.bind(("127.0.0.1", 0))
         yield {
             **towns,
+            **KAFKA,
             "INTERIOR_URL": interior,
             "SAENSUK_URL": saensuk,
             "LAMPANG_URL": f"http://127.0.0.1:{closed.getsockname()[1]}",

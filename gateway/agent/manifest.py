@@ -80,14 +80,14 @@ def _hold_secrets(reading: Reading, plan: Plan) -> None:
 
 def _hold_key(path: Path, instance: str, system: str) -> None:
     """Raises NotReady; nothing of the key is told."""
-    make = f"make it with `gateway keys party {system} --instance {instance}`, and send its public half to the gateway"
+    make = f"make one with `gateway keys party {system} --instance {instance}`, and send its public half to the gateway"
     try:
         with path.open("rb") as file:
             mode, raw = os.fstat(file.fileno()).st_mode, file.read(65_536)
         if instance != DEMO:
             hold_secret(path, mode)
     except FileNotFoundError as error:
-        raise NotReady(f"The private key of {system} is missing: {path}. {make.capitalize()}.") from error
+        raise NotReady(f"The private key of {system} is missing: {path}; {make}.") from error
     except PermissionError as error:
         raise NotReady(barred(path)) from error
     except (OSError, BadKeys) as error:

@@ -1,15 +1,16 @@
 """What the agent knows of documents: one SQLite file, one durable transaction for each call, in a thread of its own.
 
-The file may be lost: then the gateway is asked what it holds of documents that are not known here (``handling.start``).
+The file may be lost: then the gateway is asked about documents that are not known here (``handling.start``).
 """
 
 import asyncio
 import os
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from gateway.core.delivery import Reason
 from gateway.core.handling import Known, Outcome, Standing, Verdict, settled
 
 T = TypeVar("T")
+Row = tuple[Any, ...]
 
 MAX_FOREIGN = 10_000
 """Records that were not taken, and of which it is remembered where they lie: whoever may write to the topic could fill
@@ -25,7 +27,7 @@ the disk with them."""
 FORGOTTEN_AT_ONCE = 5_000
 """Documents that one transaction forgets."""
 BUSY_SECONDS = 5.0
-"""How long a transaction waits for ``gateway agent settle`` or another process on the same file."""
+"""How long a transaction waits for another process on the same file: ``gateway agent settle``, say."""
 
 _VERSION = 1
 _TOLD = "told"
@@ -40,6 +42,7 @@ create table seen (
   standing   text not null,
   tries      integer not null,
   touched    integer not null,
+  repeated   integer not null,
   outcome    text,
   number     text,
   reason     text,
@@ -47,9 +50,17 @@ create table seen (
   answer     text
 ) without rowid;
 create index seen_places on seen (part, position);
-create unique index seen_owed on seen (report) where report is not null and answer is null;
+create unique index seen_reports on seen (report) where report is not null;
+create index seen_owed on seen (report) where report is not null and answer is null;
 create index seen_final on seen (answer) where answer is not null and answer <> 'told';
 create index seen_unknown on seen (standing) where standing = 'unknown';
+create view known as
+  select id, service, part, position, redelivery, digest, standing, tries, touched, repeated, outcome, number, reason
+    from seen;
+create view owed as
+  select report, id, outcome, number, reason from seen where report is not null and answer is null;
+create view final as
+  select report, id, outcome, number, reason, answer from seen where answer is not null and answer <> 'told';
 create table foreign_records (
   n        integer primary key autoincrement,
   part     integer not null,
@@ -57,69 +68,314 @@ create table foreign_records (
   why      text not null,
   detail   text not null,
   claimed  text,
+  looked   integer not null default 0,
   unique (part, position)
 );
 create table reached (part integer primary key, position integer not null);
 create table gaps (part integer primary key, expected integer not null, begins integer not null);
 create table about (name text primary key, value text not null);
+create table reports (n integer not null);
+insert into reports (n) values (0);
 """
-_COLUMNS = "id, service, part, position, redelivery, digest, standing, tries, touched, outcome, number, reason"
-_REPORT = "report, id, outcome, number, reason"
-_FINISHED = "standing in ('taken', 'refused', 'passed')"
 
 
-class Ledger:
-    """``ports.Memory`` on one file."""
+class Base:
+    """The open file. Each call is one transaction in its thread."""
 
-    def __init__(self, base: sqlite3.Connection, thread: ThreadPoolExecutor, identity: str) -> None:
-        self._base = base
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+        self._connection = connection
         self._thread = thread
-        self.identity = identity
+
+    async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` gives, once it is on the disk. Raises Unwritten."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transacted, work)
+
+    async def rows(self, select: str, *values: object) -> list[Row]:
+        """What a question finds."""
+        return await self.transact(lambda base: base.execute(select, values).fetchall())
+
+    async def do(self, statement: str, *values: object) -> None:
+        """One statement."""
+        await self.transact(lambda base: base.execute(statement, values))
+
+    def _transacted(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        base = self._connection
+        try:
+            base.execute("begin immediate")
+            try:
+                found = work(base)
+                base.execute("commit")
+            except BaseException:
+                if base.in_transaction:
+                    base.execute("rollback")
+                raise
+        except sqlite3.Error as error:
+            raise Unwritten(f"the agent's memory cannot be used: {error}") from error
+        return found
+
+
+class Seen:
+    """``ports.Memory``."""
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
 
     async def look(self, document: str) -> Known | None:
-        rows = await self._in_thread(lambda: _look(self._base, document))
-        return _known(rows[0]) if rows else None
+        """What is known of it."""
+        return await self._base.transact(lambda base: _look(base, document))
 
     async def write(self, known: Known, *, owed: bool = False) -> None:
-        await self._in_thread(lambda: _write(self._base, known, owed=owed))
+        """This is known of it from now on."""
+        await self._base.transact(lambda base: _write(base, known, owed=owed))
+
+    async def unsettled(self) -> Sequence[Known]:
+        """By their places."""
+        rows = await self._base.rows("select * from known where standing = 'unknown' order by part, position")
+        return tuple(_known(row) for row in rows)
+
+    async def decide(self, document: str, verdict: Verdict, number: str | None = None) -> bool:
+        """A person settles an unknown outcome."""
+        return await self._base.transact(lambda base: _decide(base, document, verdict, number))
+
+    async def unknown(self, documents: Sequence[str]) -> Sequence[str]:
+        """Those of which nothing is known here."""
+        return await self._base.transact(lambda base: tuple(each for each in documents if _look(base, each) is None))
+
+    async def forget(self, partition: int, below: int) -> None:
+        """Never what is not finished, nor what the gateway was not told."""
+        while await self._base.transact(lambda base: _forget(base, partition, below)) == FORGOTTEN_AT_ONCE:
+            pass
+
+
+class Due:
+    """``ports.Dues``."""
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
 
     async def unreported(self, limit: int, after: int = 0) -> Sequence[Report]:
-        rows = await self._read(
-            f"select {_REPORT} from seen where report > ? and answer is null order by report limit ?", after, limit
-        )
+        """The oldest first."""
+        rows = await self._base.rows("select * from owed where report > ? order by report limit ?", after, limit)
         return tuple(_report(row) for row in rows)
 
     async def reported(self, report: Report, answered: Told | Final) -> None:
+        """The number is another one where the outcome is to be told anew."""
         answer = answered.code if isinstance(answered, Final) else _TOLD
-        await self._do("update seen set answer = ? where id = ? and report = ?", answer, report.document, report.number)
-
-    async def unsettled(self) -> Sequence[Known]:
-        rows = await self._read(f"select {_COLUMNS} from seen where standing = 'unknown' order by part, position")
-        return tuple(_known(row) for row in rows)
+        statement = "update seen set answer = ? where id = ? and report = ?"
+        await self._base.do(statement, answer, report.document, report.number)
 
     async def refused(self) -> Sequence[tuple[Report, str]]:
-        """Those the gateway will never take, with its code."""
-        rows = await self._read(
-            f"select {_REPORT}, answer from seen where answer is not null and answer <> 'told' order by report"
-        )
+        """What the gateway will never take."""
+        rows = await self._base.rows("select * from final order by report")
         return tuple((_report(row[:-1]), str(row[-1])) for row in rows)
 
-    async def decide(self, document: str, verdict: Verdict, number: str | None = None) -> bool:
-        return await self._in_thread(lambda: _decide(self._base, document, verdict, number))
 
-    async def unknown(self, documents: Sequence[str]) -> Sequence[str]:
-        marks = ",".join("?" * len(documents))
-        rows = await self._read(f"select id from seen where id in ({marks})", *documents)  # noqa: S608 - marks alone
-        found = {row[0] for row in rows}
-        return tuple(each for each in documents if each not in found)
+class Ground:
+    """``ports.Places``."""
 
-    async def keep(self, foreign: Foreign) -> None:
-        await self._in_thread(lambda: _keep(self._base, foreign))
+    def __init__(self, base: Base, identity: str) -> None:
+        self._base = base
+        self._identity = identity
 
-    async def foreign(self) -> Sequence[Foreign]:
-        rows = await self._read("select part, position, why, detail, claimed from foreign_records order by n desc")
-        return tuple(Foreign(*row) for row in rows)
+    @property
+    def identity(self) -> str:
+        """Made with the file."""
+        return self._identity
 
     async def reached(self, partition: int) -> int | None:
-        rows = await self._read("select position from reached where part = ?", partition)
+        """The position behind the last record that was finished here."""
+        rows = await self._base.rows("select position from reached where part = ?", partition)
         return int(rows[0][0]) if rows else None
+
+    async def finished(self, positions: Mapping[int, int]) -> None:
+        """Written before the group's positions are, so that it never stands behind them."""
+        await self._base.transact(lambda base: _finished(base, positions))
+
+    async def keep(self, foreign: Foreign) -> None:
+        """The same record twice is one."""
+        await self._base.transact(lambda base: _keep(base, foreign))
+
+    async def foreign(self) -> Sequence[Foreign]:
+        """The newest first."""
+        rows = await self._base.rows("select part, position, why, detail, claimed from foreign_records order by n desc")
+        return tuple(Foreign(*row) for row in rows)
+
+    async def missed(self, gap: Gap) -> None:
+        """Records went unread; the oldest expectation of a partition stays."""
+        await self._base.do(
+            "insert into gaps (part, expected, begins) values (?, ?, ?) on conflict (part) do update"
+            " set expected = min(expected, excluded.expected), begins = excluded.begins",
+            *(gap.partition, gap.expected, gap.begins),
+        )
+
+    async def gaps(self) -> Sequence[Gap]:
+        """By partition."""
+        return tuple(
+            Gap(*row) for row in await self._base.rows("select part, expected, begins from gaps order by part")
+        )
+
+    async def looked(self) -> None:
+        """The records stay listed; nobody is alarmed by them any more."""
+        await self._base.transact(_looked)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All that the file holds."""
+
+    base: Base
+    memory: Seen
+    dues: Due
+    places: Ground
+
+    async def counts(self) -> Counts:
+        """How much of everything there is. Raises Unwritten."""
+        return await self.base.transact(_counts)
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Ledger]:
+    """The file, made where there is none; for its owner alone, as it names documents. Raises Unwritten."""
+    with ThreadPoolExecutor(1, "memory") as thread:
+        loop = asyncio.get_running_loop()
+        connection, identity = await loop.run_in_executor(thread, _open, path)
+        try:
+            base = Base(connection, thread)
+            yield Ledger(base, Seen(base), Due(base), Ground(base, identity))
+        finally:
+            await loop.run_in_executor(thread, connection.close)
+
+
+def _open(path: Path) -> tuple[sqlite3.Connection, str]:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        base = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise Unwritten(f"the agent's memory {path} cannot be opened: {error}") from error
+    try:
+        return base, _prepared(base)
+    except (ValueError, sqlite3.Error) as error:
+        base.close()
+        said = f"the agent's memory {path} cannot be used: {error}; move it away, and the agent begins a new one"
+        raise Unwritten(said) from error
+
+
+def _prepared(base: sqlite3.Connection) -> str:
+    """The file's identity. Raises ValueError where another version wrote it."""
+    base.execute("pragma journal_mode = wal")
+    base.execute("pragma synchronous = full")  # what is written before a hand-over must be there after a power cut
+    base.execute("begin immediate")
+    version = base.execute("pragma user_version").fetchone()[0]
+    if version not in (0, _VERSION):
+        raise ValueError(f"it has the form {version}, and this version of the gateway writes the form {_VERSION}")
+    if version == 0:
+        for statement in _SCHEMA.split(";"):
+            base.execute(statement)
+        base.execute("insert into about (name, value) values ('identity', ?)", (str(uuid.uuid4()),))
+        base.execute(f"pragma user_version = {_VERSION}")
+    base.execute("commit")
+    return str(base.execute("select value from about where name = 'identity'").fetchone()[0])
+
+
+def _look(base: sqlite3.Connection, document: str) -> Known | None:
+    row = base.execute("select * from known where id = ?", (document,)).fetchone()
+    return None if row is None else _known(row)
+
+
+def _write(base: sqlite3.Connection, known: Known, *, owed: bool) -> None:
+    report = None
+    if owed:
+        base.execute("update reports set n = n + 1")
+        report = base.execute("select n from reports").fetchone()[0]
+    values = (
+        *(known.document, known.service, known.partition, known.position, known.redelivery, known.digest),
+        *(
+            known.standing,
+            known.tries,
+            known.touched,
+            known.repeated,
+            known.outcome,
+            known.number,
+            known.reason,
+            report,
+        ),
+    )
+    base.execute(
+        "insert or replace into seen (id, service, part, position, redelivery, digest, standing, tries, touched,"
+        " repeated, outcome, number, reason, report) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        values,
+    )
+
+
+def _decide(base: sqlite3.Connection, document: str, verdict: Verdict, number: str | None) -> bool:
+    known = _look(base, document)
+    if known is None or known.standing is not Standing.UNKNOWN:
+        return False
+    decided = settled(known, verdict, number)
+    _write(base, decided, owed=decided.outcome is not None)
+    return True
+
+
+def _forget(base: sqlite3.Connection, partition: int, below: int) -> int:
+    base.execute("delete from foreign_records where part = ? and position < ?", (partition, below))
+    done = (Standing.TAKEN, Standing.REFUSED, Standing.PASSED)
+    return base.execute(
+        "delete from seen where id in (select id from seen where part = ? and position < ?"
+        " and standing in (?, ?, ?) and (report is null or answer is not null) limit ?)",
+        (partition, below, *done, FORGOTTEN_AT_ONCE),
+    ).rowcount
+
+
+def _finished(base: sqlite3.Connection, positions: Mapping[int, int]) -> None:
+    base.executemany("insert or replace into reached (part, position) values (?, ?)", list(positions.items()))
+
+
+def _keep(base: sqlite3.Connection, foreign: Foreign) -> None:
+    base.execute(
+        "insert into foreign_records (part, position, why, detail, claimed) values (?, ?, ?, ?, ?)"
+        " on conflict do nothing",
+        (foreign.partition, foreign.position, foreign.why, foreign.detail, foreign.claimed),
+    )
+    newest = base.execute("select max(n) from foreign_records").fetchone()[0]
+    base.execute("delete from foreign_records where n <= ?", (newest - MAX_FOREIGN,))
+
+
+def _looked(base: sqlite3.Connection) -> None:
+    base.execute("delete from gaps")
+    base.execute("update foreign_records set looked = 1 where looked = 0")
+
+
+def _counts(base: sqlite3.Connection) -> Counts:
+    def one(of: str) -> int:
+        return int(base.execute(f"select count(*) from {of}").fetchone()[0])  # noqa: S608 - words of this module
+
+    return Counts(
+        seen=one("seen"),
+        unreported=one("owed"),
+        unsettled=one("seen where standing = 'unknown'"),
+        refused_reports=one("final"),
+        foreign=one("foreign_records where looked = 0"),
+        gaps=one("gaps"),
+    )
+
+
+def _known(row: Row) -> Known:
+    return Known(
+        document=row[0],
+        service=row[1],
+        partition=row[2],
+        position=row[3],
+        redelivery=row[4],
+        digest=row[5],
+        standing=Standing(row[6]),
+        tries=row[7],
+        touched=bool(row[8]),
+        repeated=bool(row[9]),
+        outcome=None if row[10] is None else Outcome(row[10]),
+        number=row[11],
+        reason=None if row[12] is None else Reason(row[12]),
+    )
+
+
+def _report(row: Row) -> Report:
+    return Report(row[0], row[1], Outcome(row[2]), row[3], row[4])

@@ -123,7 +123,7 @@ class Meters(Protocol):
         """The group was divided anew."""
 
     def paused(self, partition: int, why: str | None) -> None:
-        """``system``, ``unknown``, ``disk``, ``gateway``, ``reports``, ``document``; None: it works again."""
+        """``system``, ``unknown``, ``disk``, ``gateway``, ``reports``, ``document``, ``kafka``; None: it goes on."""
 
     def system(self, way: str, *, up: bool) -> None:
         """Whether the agency's own system behind that way takes documents."""
@@ -188,27 +188,14 @@ class Gap:
 class Memory(Protocol):
     """What the agent knows of documents, on its own disk; each call is one durable transaction. Raises Unwritten."""
 
-    @property
-    def identity(self) -> str:
-        """Of this memory alone: a new one has another."""
-
     async def look(self, document: str) -> Known | None:
         """What is known of it."""
 
     async def write(self, known: Known, *, owed: bool = False) -> None:
         """This is known of it from now on. ``owed``: its outcome is to be told, again if it was told before."""
 
-    async def unreported(self, limit: int, after: int = 0) -> Sequence[Report]:
-        """The oldest outcomes that the gateway was not told, with numbers above ``after``."""
-
-    async def reported(self, report: Report, answered: Told | Final) -> None:
-        """The gateway answered; no effect where the outcome is to be told anew meanwhile."""
-
     async def unsettled(self) -> Sequence[Known]:
-        """Documents whose outcome is unknown, oldest first."""
-
-    async def refused(self) -> Sequence[tuple[Report, str]]:
-        """Outcomes that the gateway will never take, with its code."""
+        """Documents whose outcome is unknown."""
 
     async def decide(self, document: str, verdict: Verdict, number: str | None = None) -> bool:
         """A person settles an unknown outcome. False: there is none to settle."""
@@ -216,17 +203,41 @@ class Memory(Protocol):
     async def unknown(self, documents: Sequence[str]) -> Sequence[str]:
         """Those of which nothing is known here (A15)."""
 
+    async def forget(self, partition: int, below: int) -> None:
+        """Documents whose records the topic does not hold any more, and whose outcomes were told."""
+
+
+class Dues(Protocol):
+    """What the gateway has yet to be told, beside the memory in one file. Raises Unwritten."""
+
+    async def unreported(self, limit: int, after: int = 0) -> Sequence[Report]:
+        """The oldest outcomes that the gateway was not told, with numbers above ``after``."""
+
+    async def reported(self, report: Report, answered: Told | Final) -> None:
+        """The gateway answered; no effect where the outcome is to be told anew meanwhile."""
+
+    async def refused(self) -> Sequence[tuple[Report, str]]:
+        """Outcomes that the gateway will never take, each with its code."""
+
+
+class Places(Protocol):
+    """What the agent knows of the topic's partitions, in the same file. Raises Unwritten."""
+
+    @property
+    def identity(self) -> str:
+        """Of this memory alone: a new one has another."""
+
+    async def reached(self, partition: int) -> int | None:
+        """The position behind the last record that was finished here."""
+
+    async def finished(self, positions: Mapping[int, int]) -> None:
+        """By partition: everything below this position is finished."""
+
     async def keep(self, foreign: Foreign) -> None:
         """Remember where a record lies that was not taken; beyond a bound the oldest go."""
 
     async def foreign(self) -> Sequence[Foreign]:
         """The newest first."""
-
-    async def reached(self, partition: int) -> int | None:
-        """The position behind the last record that was finished here."""
-
-    async def finished(self, partition: int, position: int) -> None:
-        """Everything below this position is finished."""
 
     async def missed(self, gap: Gap) -> None:
         """Records went unread: it stays until a person has looked."""
@@ -235,13 +246,7 @@ class Memory(Protocol):
         """What went unread."""
 
     async def looked(self) -> None:
-        """A person has looked at the gaps."""
-
-    async def forget(self, partition: int, below: int) -> None:
-        """Documents whose records the topic does not hold any more, and whose outcomes were told."""
-
-    async def counts(self) -> Counts:
-        """How much of everything there is."""
+        """A person has looked at the gaps and at the records that were not taken: the alarm is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +256,7 @@ class Desk:
     instance: str
     agency: str
     memory: Memory
+    places: Places
     upstream: Upstream
     files: Files
     reporting: Reporting

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from gateway.agent.ports import Final, Later, Memory, Report, Told, Unwritten, Upstream
+from gateway.agent.ports import Dues, Final, Later, Report, Told, Unwritten, Upstream
 from gateway.core import backoff
 
 MAX_OWED = 10_000
@@ -50,7 +50,7 @@ class Patience:
 class Reporter:
     """Who tells. One runs in each agent."""
 
-    memory: Memory
+    dues: Dues
     upstream: Upstream
     tell: Callable[[str], object]
     """Counts a report by its outcome: told, final, later."""
@@ -93,7 +93,7 @@ class Reporter:
     async def round(self) -> None:
         """Tell everything that the table holds and whose time has come, page by page. Raises Unwritten."""
         after, seen = 0, set[str]()
-        while page := await self.memory.unreported(MAX_PAGE, after):
+        while page := await self.dues.unreported(MAX_PAGE, after):
             after = page[-1].number
             seen.update(each.document for each in page)
             await self._told(page)
@@ -101,7 +101,6 @@ class Reporter:
                 break
         else:
             self._single = {each: patience for each, patience in self._single.items() if each in seen}
-        self.waiting = (await self.memory.counts()).unreported
 
     async def _told(self, page: Sequence[Report]) -> None:
         """Those of one document one after the other, those of others beside them. Raises Unwritten."""
@@ -109,12 +108,10 @@ class Reporter:
         for each in page:
             by_document.setdefault(each.document, []).append(each)
         places = asyncio.Semaphore(MAX_AT_ONCE)
-        done = await asyncio.gather(
-            *(self._of_one(reports, places) for reports in by_document.values()), return_exceptions=True
-        )
-        for each in done:
-            if each is not None:
-                raise each
+        told = (self._of_one(reports, places) for reports in by_document.values())
+        for wrong in await asyncio.gather(*told, return_exceptions=True):
+            if wrong is not None:
+                raise wrong
 
     async def _of_one(self, reports: Sequence[Report], places: asyncio.Semaphore) -> None:
         """In order: a later outcome of a document never comes before an earlier one."""
@@ -145,7 +142,8 @@ class Reporter:
         if isinstance(said, Final):
             log.warning("outcome_refused", document=report.document, outcome=str(report.outcome), code=said.code)
         self.tell("final" if isinstance(said, Final) else "told")
-        await self.memory.reported(report, said)
+        await self.dues.reported(report, said)
+        self.waiting = max(0, self.waiting - 1)
 
     async def _rested(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -8,8 +8,9 @@ from typing import Any
 
 import structlog
 
+from gateway.agent.manifest import NotReady, Setup
 from gateway.agent.ports import Answered, Final, Later, Report, Told, Unreachable
-from gateway.client import Document, GatewayClient, GatewayError, NotIdentified, Refused, Unknown
+from gateway.client import Document, GatewayClient, GatewayError, NotIdentified, Pace, Refused, Unknown
 from gateway.client import Unreachable as Unanswered
 from gateway.core.handling import Outcome
 
@@ -23,9 +24,13 @@ CALL_SECONDS = 30.0
 """For one question or one report in all."""
 FILE_SECONDS = 3600.0
 """For what is fetched of one file at a time; what is there stays, and the next try goes on with it."""
+WATCH_SECONDS = 60.0
+"""Between two looks at whether it is there."""
 MAX_KEYS = 64
 """Of the gateway: a set with more is none."""
 
+_ATTEMPTS = 2
+"""Of each call: reports and records have a patience of their own."""
 _ENDED = frozenset(
     {
         *("document.ended", "document.unknown", "document.state", "document.lease"),
@@ -36,6 +41,21 @@ _ENDED = frozenset(
 _GONE = frozenset({"attachment.unknown", "document.unknown"})
 
 log = structlog.get_logger()
+
+
+def client_of(setup: Setup) -> GatewayClient:
+    """The client of what was declared; made in a thread, as files are read. Raises manifest.NotReady."""
+    try:
+        return GatewayClient(
+            setup.plan.gateway,
+            client_id=setup.client_id,
+            key=setup.key,
+            ca_file=setup.secret("ca"),
+            certificate=setup.secret("client"),
+            pace=Pace(attempts=_ATTEMPTS),
+        )
+    except ValueError as error:
+        raise NotReady(str(error)) from error
 
 
 class Gone(Exception):
@@ -173,7 +193,20 @@ class Gateway:
         except (Unanswered, ValueError) as error:
             raise self._lost(error) from error
 
-    async def close(self) -> None:
+    async def watch(self) -> None:
+        """For ever: a key that is not taken, a wrong clock and a gateway that is away are seen before they matter."""
+        while True:
+            try:
+                await self._client.token(timeout=CALL_SECONDS)
+                await self.keys()
+                self._noted(None)
+            except GatewayError as error:
+                self._noted(error)
+            except Unreachable:  # its fetch has noted why
+                pass
+            await self._sleep(WATCH_SECONDS)
+
+    async def aclose(self) -> None:
         """Let go of the client and of what runs."""
         if self._fetching is not None:
             self._fetching.cancel()

@@ -11,7 +11,7 @@ from gateway.catalogue.bundling import DIALECT
 from gateway.catalogue.terms import held
 from gateway.core.delivery import State
 from gateway.core.minimise import cut_of, reduced
-from gateway.core.model import AgencyId, Catalogue, Grant, Kind, Service, ServiceId, SystemId, agency_of
+from gateway.core.model import AgencyId, Catalogue, Grant, Kind, Service, ServiceId, SystemId, Visibility, agency_of
 from gateway.core.policy import shows
 from gateway.core.receipt import TYPE
 from gateway.core.refusal import Refusal
@@ -54,7 +54,7 @@ def seen_by(
     """The schema as the consumer's agency gets or gives what it describes; None without an agreement."""
     whole = (service.response if part == "response" else service.request).schema
     open_to_all = service.kind is Kind.DOCUMENT or part == "request"
-    if open_to_all or catalogue.endpoint(agency_of(consumer), service.id) is not None:
+    if open_to_all or _own(catalogue, consumer, service):
         return whole
     return _as_disclosed(whole, _granted(catalogue, consumer, service))
 
@@ -63,7 +63,7 @@ def told(catalogue: Catalogue, consumer: SystemId, service: Service) -> bool:
     """Whether it is handed over to the consumer's agency, by whatever way."""
     if service.kind is Kind.EVENT:
         return any(True for _ in _granted(catalogue, consumer, service))
-    return service.kind is Kind.DOCUMENT and catalogue.endpoint(agency_of(consumer), service.id) is not None
+    return service.kind is Kind.DOCUMENT and _own(catalogue, consumer, service)
 
 
 def identified(seen: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -73,9 +73,20 @@ def identified(seen: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 def _known(catalogue: Catalogue, consumer: SystemId, service: Service) -> bool:
     """Whether the consumer may know of the service: as in the catalogue, or because its agency has to do with it."""
-    own = catalogue.endpoint(agency_of(consumer), service.id) is not None
-    seen = own or any(True for _ in _providers(catalogue, consumer, service))
+    seen = _own(catalogue, consumer, service) or any(True for _ in _providers(catalogue, consumer, service))
     return seen or any(True for _ in _granted(catalogue, consumer, service))
+
+
+def _own(catalogue: Catalogue, consumer: SystemId, service: Service) -> bool:
+    """Whether the consumer's agency answers, takes or publishes it.
+
+    A way for all services takes restricted ones too: then only an agreement says that the agency has to do with one.
+    """
+    own = agency_of(consumer)
+    if catalogue.endpoint(own, service.id) is None:
+        return False
+    open_to_all = service.visibility is Visibility.MEMBERS
+    return open_to_all or any((own, service.id, each) in catalogue.grants for each in catalogue.systems)
 
 
 def _providers(catalogue: Catalogue, consumer: SystemId, service: Service) -> Iterator[AgencyId]:

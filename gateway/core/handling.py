@@ -105,7 +105,9 @@ class Known:
     tries: int = 0
     """Those that count towards MAX_TRIES."""
     touched: bool = False
-    """An attempt may have had an effect: the next one says that it is not the first."""
+    """An attempt from here may have had an effect."""
+    repeated: bool = False
+    """Another member of the group may have handed it over; the system is told so, as of a touched one."""
     outcome: Outcome | None = None
     number: str | None = None
     reason: Reason | None = None
@@ -165,21 +167,26 @@ def answered(state: str | None) -> Step:
     return Step.PASS if ended(at) or at is State.RETRIEVED else Step.HAND_OVER
 
 
-def begun(record: Record, known: Known | None) -> Known:
+def begun(record: Record, known: Known | None, *, repeated: bool = False) -> Known:
     """As it is written down before the hand-over: this is a try, also if nobody lives to see its end."""
-    late = known is not None and record.redelivery > known.redelivery
-    earlier = known is not None and not late
-    return _of(
-        record,
-        Standing.BEGUN,
-        tries=(known.tries if known and earlier else 0) + 1,
-        touched=bool(known and (known.touched or _may_have_it(known))),
+    if known is None or record.redelivery > known.redelivery:
+        return replace(_of(record, Standing.BEGUN), tries=1, repeated=repeated)
+    return replace(
+        _of(record, Standing.BEGUN),
+        tries=known.tries + 1,
+        touched=known.touched or known.standing is Standing.BEGUN,
+        repeated=known.repeated or repeated,
     )
 
 
 def passed(record: Record) -> Known:
     """Somebody else dealt with it."""
     return _of(record, Standing.PASSED)
+
+
+def retold(record: Record, known: Known) -> Known:
+    """Its outcome is told again; a further record of the same redelivery is only a duplicate."""
+    return replace(known, redelivery=record.redelivery)
 
 
 def stopped(known: Known) -> Known:
@@ -243,7 +250,7 @@ def settled(known: Known, verdict: Verdict, number: str | None) -> Known:
             return refused(known, Reason.OTHER)
 
 
-def _of(record: Record, standing: Standing, *, tries: int = 0, touched: bool = False) -> Known:
+def _of(record: Record, standing: Standing) -> Known:
     return Known(
         document=record.document,
         service=record.service,
@@ -252,8 +259,6 @@ def _of(record: Record, standing: Standing, *, tries: int = 0, touched: bool = F
         redelivery=record.redelivery,
         digest=record.digest,
         standing=standing,
-        tries=tries,
-        touched=touched,
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 MAX_HEADER_BYTES = 65_536
 """Bytes of a record that its headers and its key may take beside the body."""
+AWAY = "Kafka cannot be reached"
+"""With what the reason of a gate begins that opens when the cluster is back, and not by a probe."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,13 @@
-"""The addresses that systems call, beside the token endpoint: exchanges, catalogue, OpenAPI, the refusals' page."""
+"""The addresses that systems call, beside the token endpoint: exchanges, the catalogue and its forms, refusals."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 
-import orjson
 import structlog
 from aiohttp import web
 
-from gateway.catalogue import openapi, refusal_page
+from gateway.catalogue import asyncapi, openapi, refusal_page
 from gateway.core.exchange import trace
 from gateway.core.identity import single
 from gateway.core.model import Catalogue, SystemId
@@ -19,15 +18,15 @@ from gateway.edge.evidence import new_id
 from gateway.edge.exchange import ADDRESS, Exchanges
 from gateway.edge.identity import Identity
 from gateway.edge.peer import Peers
+from gateway.edge.schemas import Asker, schemas
 from gateway.edge.strangers import Strangers
 from gateway.edge.tally import Tally
 from gateway.edge.telemetry import place
+from gateway.edge.texts import Texts
 
 log = structlog.get_logger()
 
 REFUSALS = "/docs/refusals"
-MAX_TEXTS = 256
-"""Systems for which a text is kept."""
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -55,51 +54,42 @@ def routes(
     async def wrong_method(request: web.Request) -> web.Response:
         raise Refusal("request.method", f"Exchanges are called with POST, not {request.method}.")
 
+    who = _asker(identity, peers)
+    described = (
+        ("/v1/catalogue", _known(openapi.listing, who, catalogue)),
+        ("/openapi.json", _known(partial(openapi.document, issuer=issuer), who, catalogue)),
+        ("/asyncapi.json", _known(partial(asyncapi.document, issuer=issuer), who, catalogue)),
+        *schemas(who, catalogue, issuer),
+    )
     return (
         web.post(ADDRESS, exchanges.answer, expect_handler=expect_nothing),
         web.route("*", ADDRESS, told(wrong_method), expect_handler=expect_nothing),
-        web.get(
-            "/v1/catalogue", told(_known(openapi.listing, identity, peers, catalogue)), expect_handler=expect_nothing
-        ),
-        web.get(
-            "/openapi.json",
-            told(_known(partial(openapi.document, issuer=issuer), identity, peers, catalogue)),
-            expect_handler=expect_nothing,
-        ),
+        *(web.get(path, told(handler), expect_handler=expect_nothing) for path, handler in described),
         web.get(REFUSALS, told(refusals), expect_handler=expect_nothing),
         web.route("*", "/{rest:.*}", told(unknown), expect_handler=expect_nothing),
     )
 
 
-class _Texts:
-    """What systems see of one catalogue, each written once; nothing of an earlier one is kept."""
+def _asker(identity: Identity, peers: Peers) -> Asker:
+    """Which system shows its token."""
 
-    def __init__(self, show: Callable[[Catalogue, SystemId], object]) -> None:
-        self._show = show
-        self._catalogue: Catalogue | None = None
-        self._texts: dict[SystemId, bytes] = {}
+    async def asked(request: web.Request, now: Catalogue) -> SystemId:
+        authorization = single(request.headers.getall("Authorization", ()), "Authorization")
+        certificate = peers.of(request).certificate
+        return (await identity.caller(authorization, certificate, now, datetime.now(UTC).timestamp())).system
 
-    def of(self, now: Catalogue, consumer: SystemId) -> bytes:
-        if now is not self._catalogue or len(self._texts) >= MAX_TEXTS:
-            self._catalogue, self._texts = now, {}
-        if consumer not in self._texts:
-            self._texts[consumer] = orjson.dumps(self._show(now, consumer))
-        return self._texts[consumer]
+    return asked
 
 
-def _known(
-    show: Callable[[Catalogue, SystemId], object], identity: Identity, peers: Peers, catalogue: Callable[[], Catalogue]
-) -> Handler:
+def _known(show: Callable[[Catalogue, SystemId], object], who: Asker, catalogue: Callable[[], Catalogue]) -> Handler:
     """What a system that shows its token sees of the catalogue."""
-    texts = _Texts(show)
+    texts = Texts(show)
 
     async def shown(request: web.Request) -> web.Response:
         now = catalogue()
-        authorization = single(request.headers.getall("Authorization", ()), "Authorization")
-        certificate = peers.of(request).certificate
-        caller = await identity.caller(authorization, certificate, now, datetime.now(UTC).timestamp())
         headers = {"Cache-Control": "private, no-store"}
-        return web.Response(body=texts.of(now, caller.system), content_type="application/json", headers=headers)
+        text = texts.of(now, await who(request, now))
+        return web.Response(body=text, content_type="application/json", headers=headers)
 
     return shown
 

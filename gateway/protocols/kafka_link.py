@@ -43,3 +43,7 @@ def _protocol(connection: Connection) -> Literal["PLAINTEXT", "SSL", "SASL_PLAIN
 def _password(sasl: Sasl, files: Files) -> str:
     """Without the end of the line that editors add."""
     return secret(files, sasl.password).removesuffix("\n").removesuffix("\r")
+
+
+class ClusterFailed(Exception):
+    """A cluster cannot be reached, or does not do what it is asked. The message is one sentence for operators."""

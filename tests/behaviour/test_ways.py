@@ -1,7 +1,7 @@
 """One suite over every way on every database: in order, not twice for who looks at ids, whatever the recipient does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from gateway.core.model import Standing
-from tests.fakes.correspondents import DESK, POLITE, Letters
+from tests.fakes import handovers
+from tests.fakes.correspondents import POLITE, Letters
 from tests.fakes.databases import server, shared, url
 from tests.fakes.deliveries import DeliveryTown, delivering, founded
-from tests.fakes.town import until as within
+from tests.fakes.handovers import shown
+from tests.fakes.town import until
 from tests.fakes.ways import WAYS, Mood, System
 
 __all__ = ["server", "shared", "url"]
@@ -49,27 +51,10 @@ async def sent(town: DeliveryTown, *cases: str) -> list[str]:
     return ids
 
 
-async def known(town: DeliveryTown, document: str) -> Any:
-    """As its sender sees it at its one recipient."""
-    answer = await town.say("GET", f"/documents/{document}", DESK)
-    return answer.body["recipients"][0]
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(15):
-        for _ in range(1_000_000):
-            if await holds():
-                return
-            await asyncio.sleep(0)
-
-
 async def comes_to(town: DeliveryTown, ids: list[str], *states: str) -> None:
     """Wait until all of them are in one of the states."""
-
-    async def holds() -> bool:
-        return all([(await known(town, document))["state"] in states for document in ids])
-
-    await until(holds)
+    for document in ids:
+        await handovers.comes_to(town, document, *states)
 
 
 async def test_order_is_kept_in_each_lane(town: DeliveryTown, system: System) -> None:
@@ -86,7 +71,7 @@ async def test_what_is_down_gets_it_later(town: DeliveryTown, system: System) ->
     """Nothing is lost and nothing overtakes while the recipient is away; then all of it comes, each once."""
     await system.feels(Mood.AWAY)
     ids = await sent(town, *"AABB")
-    assert {(await known(town, document))["state"] for document in ids} <= {"submitted", "arrived"}
+    assert {(await shown(town, document))["state"] for document in ids} <= {"submitted", "arrived"}
     await system.feels(Mood.TAKES)
     await comes_to(town, ids, system.end)
     assert [body["subject"] for _, body in system.taken if body["case"] == "A"] == ["A 0", "A 1"]
@@ -98,7 +83,7 @@ async def test_poison_is_rejected_and_blocks_nobody(town: DeliveryTown, system: 
     await system.feels(Mood.REFUSES)
     (bad,) = await sent(town, "A")
     await comes_to(town, [bad], "rejected")
-    assert (await known(town, bad))["reason"] == "refused_by_system"
+    assert (await shown(town, bad))["reason"] == "refused_by_system"
     await system.feels(Mood.TAKES)
     (good,) = await sent(town, "A")
     await comes_to(town, [good], system.end)
@@ -110,11 +95,7 @@ async def test_a_failure_is_tried_again(town: DeliveryTown, system: System) -> N
     """The same document comes again under the same id and says so; only its own lane waits for it."""
     await system.feels(Mood.FAILS)
     (first,) = await sent(town, "A")
-
-    async def met() -> bool:
-        return bool(system.met)
-
-    await until(met)
+    await until(lambda: system.met)
     await system.feels(Mood.TAKES)
     second, other = await sent(town, "A", "B")
     await comes_to(town, [other], system.end)
@@ -141,12 +122,13 @@ async def test_what_ended_is_undeliverable(town: DeliveryTown, system: System) -
     """Without an agreement it is given up under the refusal's code, unsent; what comes under a new one goes."""
     await system.feels(Mood.AWAY)
     ids = await sent(town, "A", "B")
+    await looked(town)  # what was begun before has failed: it was permitted, and would go as soon as somebody answers
     as_before = town.gateway.catalogue.digest  # a process that knew less than the one which took them in would wait
     town.changed(terms(system, until=2025))
     town.gateway._loaded = town.gateway._catalogue = replace(town.gateway.catalogue, digest=as_before)
     await system.feels(Mood.TAKES)
     await comes_to(town, ids, "undeliverable")
-    assert {(await known(town, document))["reason"] for document in ids} == {"policy.expired"}
+    assert {(await shown(town, document))["reason"] for document in ids} == {"policy.expired"}
     assert system.taken == []
     town.changed(terms(system))
     (new,) = await sent(town, "A")
@@ -156,18 +138,16 @@ async def test_what_ended_is_undeliverable(town: DeliveryTown, system: System) -
 async def held_back(town: DeliveryTown, protocol: str) -> None:
     """Wait until the second decision has kept something from going."""
     counted = f'gateway_delivery_attempts_total{{outcome="waits",protocol="{protocol}",recipient="interior"}}'
-
-    async def holds() -> bool:
-        return (await town.metrics()).get(counted, 0.0) > 0
-
-    await until(holds)
+    async with asyncio.timeout(15):
+        while not (await town.metrics()).get(counted):
+            pass
 
 
 async def looked(town: DeliveryTown, times: int = 3) -> None:
     """What the dispatcher does every second."""
     for _ in range(times):
         await town.gateway.dispatcher.look()
-        await within(lambda: not town.gateway.dispatcher._roads)
+        await until(lambda: not town.gateway.dispatcher._roads)
 
 
 async def test_what_was_in_hand_at_a_kill_comes_again(system: System, url: str | None, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What a document costs from HTTP to its arrival, by way, and how long that takes.
 
 Bodies of 1 KiB, 32 connections, each document in a lane of its own. Processor time is the gateway's alone, from the
-first request to the last delivery that is settled; beside it, in the same run, a bare aiohttp reverse proxy.
+first request to the last delivery that is settled; beside it, in the same run, a bare aiohttp reverse proxy and, where
+there is Java, a bare aiokafka producer at the same broker. An agent then takes what lies in its agency's topic.
 """
 
 import argparse
@@ -18,7 +19,8 @@ import uvloop
 
 from tests.benchmarks.callers import CONNECTIONS, round_of
 from tests.benchmarks.contenders import Contender, processor_seconds, staged
-from tests.benchmarks.post_stage import BODY, WAYS, Serving, service, serving
+from tests.benchmarks.kafka_stage import BareProducer, agents_work, broker
+from tests.benchmarks.post_stage import BODY, KAFKA, WAYS, Serving, service, serving
 
 TAKEN = b"HTTP/1.1 202"
 PATIENCE = 120.0
@@ -177,34 +179,51 @@ class Measuring:
                 await asyncio.sleep(0.01)
 
 
-async def measured(folder: Path, proxy: Contender, documents: int, rounds: int) -> None:
+async def measured(folder: Path, proxy: Contender, asked: argparse.Namespace, bootstrap: str | None) -> None:
     """Everything, in turns, and told."""
     came: dict[str, float] = {}
     kind = type("Noting", (Recipient,), {"came": came})
     server = await asyncio.get_running_loop().create_server(kind, "127.0.0.1", 0)
     recipient = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    costs: dict[str, list[float]] = {way: [] for way in WAYS}
-    rates: dict[str, list[float]] = {way: [] for way in WAYS}
-    with serving(folder, recipient) as gateway:
+    ways = (*WAYS, KAFKA) if bootstrap else WAYS
+    costs: dict[str, list[float]] = {way: [] for way in ways}
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    producer = BareProducer(bootstrap) if bootstrap else None
+    if producer:
+        await producer.open()
+    with serving(folder, recipient, bootstrap=bootstrap) as gateway:
         measuring = Measuring(gateway, came)
-        for number in range(rounds + 1):
-            await round_of(proxy, documents)
-            for way in WAYS:
-                rate, cost = await measuring.burst(way, documents)
+        for number in range(asked.rounds + 1):
+            await round_of(proxy, asked.documents)
+            if producer:
+                await producer.burst(asked.documents)
+            for way in ways:
+                rate, cost = await measuring.burst(way, asked.documents)
                 if number:  # the first one warms up
                     rates[way].append(rate)
                     costs[way].append(cost)
-        bare = statistics.median(proxy.costs[1:])
-        print(f"bare aiohttp proxy       {bare:6.0f} us a call")
-        for way in WAYS:
-            cost, rate = statistics.median(costs[way]), statistics.median(rates[way])
-            print(f"HTTP to arrived, {way:8s}{cost:6.0f} us a document ({cost / bare:.2f}), {rate:6.0f} a second")
+        told(costs, rates, statistics.median(proxy.costs[1:]), producer)
         for way in ("webhook", "http"):
             half = statistics.median(rates[way]) / 2
             took = await measuring.paced(way, half, int(half * 10))
             middle, late = took[len(took) // 2], took[int(len(took) * 0.99)]
             print(f"202 to arrival, {way}, {half:.0f} a second: median {middle * 1e3:.1f} ms, 99th {late * 1e3:.1f} ms")
+        if bootstrap:
+            await agents_work(gateway, bootstrap)
     server.close()
+
+
+def told(
+    costs: dict[str, list[float]], rates: dict[str, list[float]], proxy: float, producer: BareProducer | None
+) -> None:
+    """Costs beside those of the proxy and of the producer."""
+    print(f"bare aiohttp proxy       {proxy:6.0f} us a call")
+    for way, each in costs.items():
+        cost, rate = statistics.median(each), statistics.median(rates[way])
+        print(f"HTTP to arrived, {way:8s}{cost:6.0f} us a document ({cost / proxy:.2f}), {rate:6.0f} a second")
+    if producer:
+        bare, cost = statistics.median(producer.costs[1:]), statistics.median(costs[KAFKA])
+        print(f"bare aiokafka producer   {bare:6.0f} us a record; HTTP to acknowledged is {cost / bare:.1f} times that")
 
 
 def main() -> None:
@@ -213,10 +232,14 @@ def main() -> None:
     parser.add_argument("documents", nargs="?", type=int, default=3000, help="of each round and way")
     parser.add_argument("rounds", nargs="?", type=int, default=5)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, staged(Path(folder) / "exchange") as stage:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        staged(Path(folder) / "exchange") as stage,
+        broker(Path(folder) / "kafka") as bootstrap,
+    ):
         post = Path(folder) / "post"
         post.mkdir()
-        uvloop.run(measured(post, stage.proxy(), asked.documents, asked.rounds))
+        uvloop.run(measured(post, stage.proxy(), asked, bootstrap))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,10 @@ from gateway.edge import keys
 INSTANCE = "BENCH"
 SENDER = "platform.desk"
 WAYS = ("mailbox", "webhook", "http", "python")
+KAFKA = "kafka"
+AGENT = "agent"
+"""The system of the agency behind Kafka that reports for it."""
+PARTITIONS = 12
 BODY = orjson.dumps({"subject": "A notice of one KiB", "text": "n" * 976})
 _SCHEMA = {
     "type": "object",
@@ -54,21 +58,24 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path, recipient: str, database: str | None = None) -> Iterator[Serving]:
-    """`gateway serve`; what is pushed goes to the address ``recipient``."""
-    jwk = _founded(folder, recipient)
+def serving(
+    folder: Path, recipient: str, database: str | None = None, bootstrap: str | None = None
+) -> Iterator[Serving]:
+    """`gateway serve`; what is pushed goes to the address ``recipient``, and with ``bootstrap`` to Kafka as well."""
+    jwk = _founded(folder, recipient, KAFKA if bootstrap else None)
+    if bootstrap:
+        _cluster(folder, bootstrap)
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")},
-        "GATEWAY_INSTANCE": INSTANCE,
-        "GATEWAY_CATALOGUE": str(folder),
-        "GATEWAY_KEYS": str(folder / "keys"),
+        **surroundings(folder),
         "GATEWAY_DATABASE": database or f"sqlite:///{folder / 'gateway.sqlite3'}",
         "GATEWAY_ATTACHMENTS": str(folder / "attachments"),
         "GATEWAY_LISTEN": "127.0.0.1:0",
         "GATEWAY_OPERATIONS_LISTEN": "127.0.0.1:0",
         "GATEWAY_RUN_ADAPTERS": "true",
-        "GATEWAY_LOG_LEVEL": "INFO",
     }
+    if bootstrap:
+        command = [sys.executable, "-m", "gateway", "topics", "apply"]
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=60)  # noqa: S603 - ours
     with (folder / "errors.txt").open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "serve"], env=environment, stdout=subprocess.PIPE, stderr=errors
@@ -78,6 +85,17 @@ def serving(folder: Path, recipient: str, database: str | None = None) -> Iterat
     finally:
         process.terminate()
         process.wait(60)
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    """The variables that `gateway` reads for all that it does here."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")},
+        "GATEWAY_INSTANCE": INSTANCE,
+        "GATEWAY_CATALOGUE": str(folder),
+        "GATEWAY_KEYS": str(folder / "keys"),
+        "GATEWAY_LOG_LEVEL": "INFO",
+    }
 
 
 def _port(process: "subprocess.Popen[bytes]") -> int:
@@ -94,7 +112,7 @@ def _port(process: "subprocess.Popen[bytes]") -> int:
     raise RuntimeError("the gateway did not start: see errors.txt")
 
 
-def _founded(folder: Path, recipient: str) -> dict[str, object]:
+def _founded(folder: Path, recipient: str, more: str | None) -> dict[str, object]:
     """Writes catalogue and keys. Gives the sender's public key."""
     private, public = keys.new_client_key(INSTANCE)
     home = folder / "keys"
@@ -105,14 +123,15 @@ def _founded(folder: Path, recipient: str) -> dict[str, object]:
     keys.save(home / "gateway" / "webhook.jwk.json", keys.new_webhook_key(INSTANCE))
     keys.save(home / "agencies" / f"{SENDER}.jwks.json", public)
     _agency(folder, "platform", {"systems": {"desk": {"keys": SENDER}}})
-    for way in WAYS:
+    for way in (*WAYS, *([more] if more else ())):
         _service(folder, way)
         options = {"services": [service(way)], "protocol": way, "concurrency": 32}
         if way in ("webhook", "http"):
             options |= {"url": recipient, "allow": ["loopback"]}
         if way == "python":
             options["class"] = "Taking"
-        _agency(folder, f"office_{way}", {"deliveries": [options]})
+        systems = {"systems": {AGENT: {"keys": _client(folder, way)}}} if way == KAFKA else {}
+        _agency(folder, f"office_{way}", {"deliveries": [options], **systems})
         _agreement(folder, way)
     (folder / "adapters" / "office_python" / "adapter.py").write_text(_ADAPTER, encoding="utf-8")
     purposes = [{"code": "correspondence", "title": "Letters"}]
@@ -125,6 +144,37 @@ def _founded(folder: Path, recipient: str) -> dict[str, object]:
     assert isinstance(listed, list)
     found: dict[str, object] = listed[0]
     return found
+
+
+def _client(folder: Path, way: str) -> str:
+    """A system's pair of keys, and its name."""
+    name = f"office_{way}.{AGENT}"
+    private, public = keys.new_client_key(INSTANCE)
+    keys.save(folder / "keys" / "agencies" / f"{name}.jwks.json", public)
+    keys.save(folder / "keys" / f"{name}.jwk.json", private)
+    return name
+
+
+def _cluster(folder: Path, bootstrap: str) -> None:
+    topics = {"partitions": PARTITIONS, "replication": 1, "min_insync": 1}
+    _write(folder / "kafka.yaml", {"bootstrap": [bootstrap], "topics": topics})
+
+
+def agent(folder: Path, gateway: str, bootstrap: str) -> list[str]:
+    """The command of the agent of the agency behind Kafka, whose system is a class that takes everything."""
+    home = folder / "adapters" / f"office_{KAFKA}"
+    (home / "adapter.py").write_text(_ADAPTER, encoding="utf-8")
+    described = {
+        "agency": f"office_{KAFKA}",
+        "instance": INSTANCE,
+        "gateway": gateway,
+        "system": AGENT,
+        "kafka": {"bootstrap": [bootstrap]},
+        "deliveries": [{"services": ["*"], "protocol": "python", "class": "Taking", "takes_key": True}],
+    }
+    _write(home / "agent.yaml", described)
+    command = [sys.executable, "-m", "gateway", "agent", "--agency", f"office_{KAFKA}", "--data", str(folder / "agent")]
+    return [*command, "--operations-listen", "127.0.0.1:0"]
 
 
 def _service(folder: Path, way: str) -> None:

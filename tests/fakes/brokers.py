@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -35,16 +36,13 @@ class Brokers:
     def __init__(self, addresses: Sequence[str], brokers: Sequence[Broker] = (), wires: Sequence[Ports] = ()) -> None:
         self.addresses = tuple(addresses)
         """Of each, ``127.0.0.1:port``; they stay the same over restarts."""
+        self.bootstrap = ",".join(addresses)
         self.brokers = tuple(brokers)
         self._wires = tuple(wires)
         self.users: Mapping[str, str] = {}
         """The passwords of those who may log in; ``admin`` may do anything, the others what ACLs say."""
         self.authority: Path | None = None
         """Who signed the brokers' certificates, with ``tls``."""
-
-    @property
-    def bootstrap(self) -> str:
-        return ",".join(self.addresses)
 
     def kill(self, number: int = 1) -> None:
         """kill -9"""
@@ -86,7 +84,7 @@ class Brokers:
         """Make one; members of the configuration with _ for the dots."""
         dotted = {key.replace("_", "."): value for key, value in config.items()}
         made = NewTopic(name, partitions, len(self.addresses), topic_configs=dotted)
-        await asyncio.to_thread(self._make, made)
+        await asyncio.to_thread(_make, self, made)
 
     def admin(self, user: str = ADMIN) -> KafkaAdminClient:
         """kafka-python's client, to be closed; it blocks."""
@@ -109,17 +107,18 @@ class Brokers:
         """One of Kafka's own commands by its class, at these brokers; blocks for a second."""
         return run_tool(main, "--bootstrap-server", self.bootstrap, *arguments)
 
-    def _make(self, topic: NewTopic) -> None:
-        client = self.admin()
-        try:
-            client.create_topics([topic])
-        finally:
-            client.close()
-
     def _own(self, number: int) -> Broker:
         if not self.brokers:
             pytest.skip("GATEWAY_TEST_KAFKA names a broker that is not the tests': unset it, so that they start one.")
         return self.brokers[number - 1]
+
+
+def _make(brokers: Brokers, topic: NewTopic) -> None:
+    client = brokers.admin()
+    try:
+        client.create_topics([topic])
+    finally:
+        client.close()
 
 
 @pytest.fixture(scope="session")
@@ -132,17 +131,23 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
         yield running
 
 
-@contextlib.contextmanager
-def started(
-    folder: Path, count: Literal[1, 3] = 1, *, security: Security = "none", users: Sequence[str] = ("gateway",)
-) -> Iterator[Brokers]:
-    """One broker or three of the test's own in an empty folder; skipped where Java or Maven is missing, but not in CI."""
+def kafka_here() -> Path:
+    """The folder of its jars; without Java or Maven the test is skipped, but not in CI."""
     try:
-        java(), fetched()
+        java()
+        return fetched()
     except NotThere as error:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@contextlib.contextmanager
+def started(
+    folder: Path, count: Literal[1, 3] = 1, *, security: Security = "none", users: Sequence[str] = ("gateway",)
+) -> Iterator[Brokers]:
+    """One broker or three of the test's own, in an empty folder."""
+    kafka_here()
     passwords = {name: f"{name}-secret" for name in (ADMIN, *users)} if security != "none" else {}
     running = _running(folder / "0", count, security, passwords)
     for attempt in (1, 2):  # a port that was free may be taken by now
@@ -192,8 +197,9 @@ def _format(brokers: Sequence[Broker], ports: Sequence[Ports], passwords: Mappin
         for name, password in passwords.items()
         for part in ("--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]")
     ]
-    for broker in brokers:
-        broker.format(cluster, "--initial-controllers", voters, *users)
+    with ThreadPoolExecutor(len(brokers)) as threads:
+        for done in [threads.submit(each.format, cluster, "--initial-controllers", voters, *users) for each in brokers]:
+            done.result()
 
 
 def _settings(folder: Path, number: int, ports: Sequence[Ports], wire: Ports, security: Security) -> Settings:

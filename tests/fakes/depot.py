@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -231,8 +232,9 @@ class Depot:
 
     def stored(self) -> list[str]:
         """Every file that lies in the store's folder, with what is not finished."""
-        found = (path.relative_to(self.files) for path in self.files.rglob("*") if path.is_file())
-        return sorted(str(path) for path in found if str(path) != "instance")
+        walked = os.walk(self.files)  # passes over what is removed meanwhile, where Path.rglob raises
+        found = (os.path.relpath(Path(folder, name), self.files) for folder, _, names in walked for name in names)
+        return sorted(path for path in found if path != "instance")
 
 
 @asynccontextmanager

@@ -130,6 +130,7 @@ class GatewayDouble:
         app.router.add_post("/oauth/token", self._token)
         app.router.add_post("/v1/exchange/{agency}/{service}", self._exchange)
         app.router.add_get("/v1/catalogue", self._catalogue)
+        self.more(app)
         self._server = TestServer(app, host="127.0.0.1", scheme="https" if self.tls else "http")
         await self._server.start_server(ssl=self.tls, shutdown_timeout=0.1)
         return self
@@ -139,6 +140,9 @@ class GatewayDouble:
     ) -> None:
         assert self._server is not None
         await self._server.close()
+
+    def more(self, app: web.Application) -> None:
+        """What another double also answers."""
 
     async def _describe(self, _: web.Request) -> web.StreamResponse:
         if not self.metadata:

@@ -1,4 +1,4 @@
-"""The JavaScript library of Standard Webhooks, as a recipient would use it: installed once, pinned by its hashes."""
+"""Other people's packages, pinned by their hashes: a library of Standard Webhooks, AsyncAPI's own schema."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ def there() -> Path:
     if why is None and shutil.which("node") is None:
         why = "node is not there"
     if why is not None:
-        message = f"The JavaScript library standardwebhooks is not there: {why} (Debian: apt-get install nodejs npm)."
+        message = f"What tests/fakes/javascript names is not there: {why} (Debian: apt-get install nodejs npm)."
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)

@@ -1,6 +1,7 @@
 """A small town of agencies around a running gateway, with a provider that does as it is told."""
 
 import asyncio
+import itertools
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -43,6 +44,9 @@ from tests.fakes.parties import (
 )
 from tests.fakes.systems import Seen
 from tests.fakes.valve import Valve
+
+TURNS, PAUSE = 1000, 0.002
+"""After so many looks without a pause, so many seconds between two."""
 
 Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 Reaction = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -116,13 +120,13 @@ class Office:
         return await self.react(request)
 
 
-async def until(holds: Callable[[], object]) -> None:
-    """Let others run until it holds."""
-    for _ in range(1_000_000):
-        if holds():
-            return
-        await asyncio.sleep(0)
-    raise TimeoutError
+async def until(holds: Callable[[], object], seconds: float = 30) -> None:
+    """Let others run until it holds: first of this loop, then also other threads and processes."""
+    async with asyncio.timeout(seconds):
+        for turn in itertools.count():
+            if holds():
+                return
+            await asyncio.sleep(0 if turn < TURNS else PAUSE)
 
 
 class Watched(Gateway):

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-from deploy.demo.ministries import SLOW, VARIABLES, ministries
+from deploy.demo.ministries import KAFKA, SLOW, VARIABLES, ministries
 from deploy.demo.people import identified
 from gateway.client import GatewayClient, Pace, Refused
 from gateway.edge import archive
@@ -33,7 +33,7 @@ def settings(folder: Path, urls: dict[str, str] | None = None) -> dict[str, str]
     port, aside = free_port(), free_port()
     return {
         **plain,
-        **(urls or dict.fromkeys(VARIABLES, "http://127.0.0.1:1")),
+        **(urls or {**dict.fromkeys(VARIABLES, "http://127.0.0.1:1"), **KAFKA}),
         "GATEWAY_ISSUER": f"http://127.0.0.1:{port}",
         "GATEWAY_LISTEN": f"127.0.0.1:{port}",
         "GATEWAY_OPERATIONS_LISTEN": f"127.0.0.1:{aside}",

@@ -1,0 +1,165 @@
+"""Files are fetched before the hand-over: resumed, checked, kept for a time, bounded."""
+
+import resource
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.agent.spool import Bounds, Spool
+from gateway.agent.upstream import Gateway
+from gateway.client import Pace
+from gateway.core.delivery import Reason
+from gateway.protocols.handover import NotTaken
+from tests.fakes.gateway_double import Watch, page
+from tests.fakes.upstream_double import UpstreamDouble, client, digest, doubled
+
+ID = "01a2018d-199f-744a-a9f7-79005e4d0f41"
+PDF = b"%PDF-1.7\n" + bytes(range(256)) * 400
+BOUNDS = Bounds(hours=3, max_bytes=2**30)
+
+
+@dataclass(slots=True)
+class Store:
+    """A spool, and the gateway that it fetches from."""
+
+    double: UpstreamDouble
+    gateway: Gateway
+    folder: Path
+    spool: Spool
+    unfinished: set[str]
+
+    def bounded(self, **changes: Any) -> Spool:
+        """Another one on the same folder."""
+        return made(self.folder, self.gateway, self.unfinished, replace(BOUNDS, **changes))
+
+
+def made(folder: Path, gateway: Gateway, unfinished: set[str], bounds: Bounds = BOUNDS) -> Spool:
+    async def finished(document: str) -> bool:
+        return document not in unfinished
+
+    return Spool(folder, gateway, bounds, finished)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """With one file at the gateway."""
+    double, private = doubled()
+    double.files["f1"] = PDF
+    watch = Watch()
+    async with double:
+        gateway = Gateway(client(double, private, watch.pace(attempts=2)), "treasury")
+        unfinished: set[str] = set()
+        yield Store(double, gateway, tmp_path, made(tmp_path, gateway, unfinished), unfinished)
+        await gateway.aclose()
+
+
+def entry(name: str = "f1", held: bytes = PDF) -> dict[str, object]:
+    return {"attachment": name, "digest": digest(held), "size": len(held), "media_type": "application/pdf"}
+
+
+async def test_a_file_lies_where_the_envelope_says(store: Store) -> None:
+    """It is fetched once, however often the document is handed over; what else was said of it stays."""
+    (told,) = await store.spool.fetched(ID, [entry()])
+    again = await store.spool.fetched(ID, [entry()])
+    assert told == {**entry(), "path": str(store.folder / ID / "f1")}
+    assert read(told) == PDF
+    assert (list(again), len(store.double.ranges)) == ([told], 1)
+
+
+async def test_what_broke_off_goes_on(store: Store) -> None:
+    """Also after the agent was killed: what is there is not fetched again."""
+    store.double.cut_after.append(30_000)
+    store.gateway._client._line.pace = Pace(attempts=1)
+    with pytest.raises(NotTaken) as wrong:
+        await store.spool.fetched(ID, [entry()])
+    assert (wrong.value.sent, wrong.value.whole, wrong.value.reason) == (False, True, None)
+    (told,) = await store.bounded().fetched(ID, [entry()])
+    assert read(told) == PDF
+    assert store.double.ranges == [None, "bytes=30000-"]
+
+
+def read(told: Mapping[str, object]) -> bytes:
+    """The file that an entry names."""
+    return Path(str(told["path"])).read_bytes()
+
+
+async def test_another_file_is_never_handed_over(store: Store) -> None:
+    """Whatever lies at the gateway under the id: the document's receipt names the digest."""
+    store.double.files["f1"] = b"another one"
+    with pytest.raises(NotTaken) as wrong:
+        await store.spool.fetched(ID, [entry()])
+    assert (wrong.value.sent, wrong.value.reason) == (False, None)
+    assert not (store.folder / ID / "f1").exists()
+
+
+async def test_a_file_that_was_purged_is_a_refusal(store: Store) -> None:
+    """With a code that the sender gets."""
+    with pytest.raises(NotTaken) as wrong:
+        await store.spool.fetched(ID, [entry("f2")])
+    assert (wrong.value.sent, wrong.value.whole, wrong.value.reason) == (False, False, Reason.INCOMPLETE)
+
+
+async def test_a_gateway_that_is_away_pauses(store: Store) -> None:
+    """The document keeps; nothing of it was handed over."""
+    store.double.faults.extend([page(502)] * 3)
+    with pytest.raises(NotTaken) as wrong:
+        await store.spool.fetched(ID, [entry()])
+    assert (wrong.value.sent, wrong.value.whole, wrong.value.reason) == (False, True, None)
+
+
+async def test_what_may_lie_there_is_bounded(store: Store) -> None:
+    """A file that has no room is not fetched; when others are gone, it is."""
+    spool = store.bounded(max_bytes=len(PDF) + 10)
+    await spool.fetched(ID, [entry()])
+    other = ID.replace("01a2", "01a3")
+    store.double.files["f3"] = PDF
+    with pytest.raises(NotTaken, match="as many bytes"):
+        await spool.fetched(other, [entry("f3")])
+    (store.folder / ID / "f1").unlink()
+    await spool.fetched(other, [entry("f3")])
+
+
+@pytest.mark.parametrize("name", ["../f1", "", "a/b", "x" * 65])
+async def test_an_id_that_is_a_path_is_none(store: Store, name: str) -> None:
+    """Nothing is written outside of the folder."""
+    with pytest.raises(NotTaken):
+        await store.spool.fetched(ID, [entry(name)])
+    with pytest.raises(ValueError, match="hexadecimal"):
+        await store.spool.fetched("../" + ID, [entry()])
+
+
+async def test_files_go_when_their_time_is_over(store: Store) -> None:
+    """Counted in hours that the agent ran, from the outcome on; no clock is asked."""
+    store.unfinished.add(ID)
+    await store.spool.fetched(ID, [entry()])
+    for _ in range(10):
+        await store.spool.sweep()
+    assert (store.folder / ID / "f1").exists()
+    store.unfinished.clear()
+    await store.spool.forgotten(ID)
+    for _ in range(BOUNDS.hours):
+        await store.spool.sweep()
+        assert (store.folder / ID / "f1").exists()
+    await store.spool.sweep()
+    assert not (store.folder / ID).exists()
+
+
+async def test_files_of_an_agent_that_was_killed_go_too(store: Store) -> None:
+    """The next agent finds them by itself, where nobody had said that the outcome is written."""
+    await store.spool.fetched(ID, [entry()])
+    for _ in range(BOUNDS.hours + 1):
+        await store.bounded().sweep()
+    assert not (store.folder / ID).exists()
+
+
+async def test_a_large_file_is_not_held_in_memory(store: Store) -> None:
+    """64 MiB go through; the process grows by far less."""
+    whole = b"%PDF-1.7\n" + bytes(2**26)
+    store.double.files["f4"] = whole
+    said = entry("f4", whole)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    await store.spool.fetched(ID, [said])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40_000  # KiB
