@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
-.PHONY: setup demo test check bench lock clean
+.PHONY: setup demo demo-kafka test check bench lock clean
 
 setup: $(STAMP)
 
@@ -18,6 +18,10 @@ $(STAMP): requirements/dev.txt pyproject.toml
 
 demo: setup
 	$(BIN)/gateway demo $(DEMO)
+
+# The same story and three agencies more, over a real Kafka: Java 17 and Maven are needed as well (deploy/kafka).
+demo-kafka: setup
+	$(BIN)/python -m deploy.kafka.broker --port 0 $(BIN)/gateway demo --kafka {kafka} $(DEMO)
 
 test: setup
 	$(BIN)/python -m pytest $(TESTS)

@@ -51,6 +51,9 @@ def demo(
     ops_port: Annotated[int, typer.Option(help="Of metrics and health; 0 picks a free one.")] = 9090,
     data: Annotated[Path, typer.Option(help="The folder for the database and demo.json.")] = Path("demo-data"),
     once: Annotated[bool, typer.Option("--once", help="Play the story, then exit 0 if every step held.")] = False,
+    kafka: Annotated[
+        str | None, typer.Option(help="host:port of a fresh Kafka: the story goes on over it (make demo-kafka).")
+    ] = None,
     root: Annotated[Path, typer.Option(help="The repository.")] = Path(),
 ) -> None:
     """Start the gateway among pretend ministries and play a story."""
@@ -59,7 +62,7 @@ def demo(
         fail(f"{stage} is missing: run the demonstration in a clone of the repository.")
     sys.path.insert(0, str(root.resolve()))
     play = runpy.run_path(str(stage))["play"]
-    raise typer.Exit(play(root=root, data=data, port=port, ops_port=ops_port, once=once))
+    raise typer.Exit(play(root=root, data=data, port=port, ops_port=ops_port, once=once, kafka=kafka))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from gateway.edge.exchange import Exchanges, Parts
 from gateway.edge.identity import Identity
 from gateway.edge.issuers import Jwks
 from gateway.edge.journal import Journal
+from gateway.edge.kafka import Kafka
 from gateway.edge.limits import Limits
 from gateway.edge.listener import Bounds, Listener, inside, watching
 from gateway.edge.operations import Health, Readiness
@@ -72,6 +73,7 @@ class Gateway:
         """``declared`` is what the catalogue was made of; without it nothing is reloaded."""
         self.settings = settings
         self.meters = Meters()
+        self.kafka = Kafka(settings.instance, settings.issuer, self.meters)
         self._loaded = catalogue
         self._catalogue = catalogue
         self.suspensions = Suspensions(driver, self.meters)
@@ -191,7 +193,8 @@ class Gateway:
         outbound = await stack.enter_async_context(HttpOutbound())
         sign = tuple(key.key for key in self._keyring.webhooks)
         around = Surroundings(outbound, self.settings.run_adapters, webhook_keys=sign)
-        systems = Systems(Providers(around, time.monotonic), Takers(around))
+        systems = Systems(Providers(around, time.monotonic), Takers(around, kafka=self.kafka))
+        stack.push_async_callback(self.kafka.close)
         stack.push_async_callback(systems.providers.close)
         stack.push_async_callback(systems.takers.close)
         try:
@@ -273,7 +276,7 @@ class Gateway:
             return Health(Readiness.DRAINING, checks)
         if self.journal.failing or self.suspensions.late:
             return Health(Readiness.UNREADY, checks)
-        checks |= self.mailroom.complaints()
+        checks |= {**self.mailroom.complaints(), **self.kafka.complaints()}
         well = all(each == "ok" for each in checks.values())
         return Health(Readiness.READY if well else Readiness.DEGRADED, checks)
 
@@ -284,6 +287,7 @@ class Gateway:
         meters.failing.set(self.journal.failing)
         meters.documents_failing.set(self.mailroom.failing)
         meters.clock.set(time.time())
+        self.kafka.show()
         meters.breakers.clear()
         for where, state in providers.states().items():
             meters.breakers.labels(*where).set(BREAKER[state])

@@ -22,6 +22,7 @@ from gateway.edge.documents import orders
 from gateway.edge.documents.approvals import Approvals, Chamber
 from gateway.edge.documents.asking import Asking
 from gateway.edge.documents.attachments import Attachments, Stores
+from gateway.edge.documents.attesting import attesting
 from gateway.edge.documents.bounds import Bounds
 from gateway.edge.documents.dispatch import Dispatcher
 from gateway.edge.documents.gauges import Gauges
@@ -94,7 +95,7 @@ class Mailroom:
             full=lambda way: self.bounds.full(way, RECEIPT),
         )
         self.second = Second(self.reader, around.in_force, keyring.open)
-        self.submitting = Post(self.post, self.reader, self.scribe)
+        self.submitting = Post(self.post, self.reader, self.scribe, dispatcher=lambda: self.dispatcher)
         self.gauges = Gauges(self.reader, self.bounds, around.catalogue, around.meters)
         self.vault: Vault | None = None
         self.reach: Reach | None = None
@@ -199,6 +200,7 @@ class Mailroom:
             unseal=around.keyring.open,
             meters=around.meters,
             tell=Untaken(time.monotonic).note,
+            attest=attesting(around.settings.instance, signer(around.keyring.signing)),
         )
         self.dispatcher = Dispatcher(Desk(hand, self.post, self.scribe), self.reader)
         stack.push_async_callback(self.dispatcher.close, around.settings.shutdown_seconds)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 
+from deploy.demo import cluster, streams
 from deploy.demo.alarms import alarm
 from deploy.demo.corrections import corrections
 from deploy.demo.desk import Desks
@@ -40,24 +42,40 @@ STATES = ("held", "submitted", "arrived", "retrieved", "registered", "rejected")
 """What becomes of documents in the story."""
 
 
-def play(*, root: Path, data: Path, port: int, ops_port: int, once: bool) -> int:
-    """Start, play, and stay up unless ``once``. The exit code is 0 only if every scene held."""
+def play(*, root: Path, data: Path, port: int, ops_port: int, once: bool, kafka: str | None = None) -> int:
+    """Start, play, and stay up unless ``once``. The exit code is 0 only if every scene held.
+
+    ``kafka``: where a fresh cluster is reached; the story goes on over it then.
+    """
     configure_logging("ERROR")
-    return uvloop.run(_played(root, data, (_free(port), _free(ops_port)), once=once))
+    return uvloop.run(_played(Chosen(root, data, kafka, once), (_free(port), _free(ops_port))))
 
 
-async def _played(root: Path, data: Path, ports: tuple[int, int], *, once: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was said on the command line."""
+
+    root: Path
+    data: Path
+    kafka: str | None
+    once: bool
+
+
+async def _played(chosen: Chosen, ports: tuple[int, int]) -> int:
     begun = time.monotonic()
     register, halls = Register(), TownHalls(f"http://127.0.0.1:{ports[0]}")
     async with AsyncExitStack() as stack:
         urls = await stack.enter_async_context(ministries(register, halls))
         try:
-            gateway = _composed(root, data, ports, urls)
+            if chosen.kafka is not None:
+                await cluster.hold_fresh(chosen.kafka)
+                urls = {**urls, "KAFKA_BOOTSTRAP": chosen.kafka}
+            gateway = _composed(chosen.root, chosen.data, ports, urls)
             addresses = await stack.enter_async_context(gateway.running())
         except NotStarted as error:
             console.print(f"[red]The gateway cannot start:[/] {error}\n{render(error.findings)}")
             return 1
-        desks = Desks(addresses.public, root / "deploy" / "demo" / "keys" / "private", stack)
+        desks = Desks(addresses.public, chosen.root / "deploy" / "demo" / "keys" / "private", stack)
         story, tell = Story(desks), Teller(console, desks)
         _introduce(gateway)
         failed = [scene.title for scene in SCENES if not await story.show(scene)]
@@ -65,14 +83,18 @@ async def _played(root: Path, data: Path, ports: tuple[int, int], *, once: bool)
         for chapter in (permit, letter, alarm):
             await chapter(tell, halls)
         await corrections(tell, register)
+        if chosen.kafka is not None:
+            behind = streams.staged(chosen.root, chosen.data, addresses.public, chosen.kafka)
+            await streams.streams(tell, await stack.enter_async_context(behind))
         failed += tell.failed
-        database = data / "gateway.sqlite3"
-        failed += await asyncio.to_thread(_show_journal, database, story.exchanges)
+        failed += await asyncio.to_thread(_show_journal, chosen.data / "gateway.sqlite3", story.exchanges)
         told = _driver(addresses, desks, [*story.calls(), *tell.played])
-        (data / "demo.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+        if chosen.kafka is not None:
+            told["kafka"] = chosen.kafka
+        (chosen.data / "demo.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
         _conclude(failed, len(SCENES) + tell.steps, time.monotonic() - begun)
-        if not once and not failed:
-            await _stay(addresses, data)
+        if not chosen.once and not failed:
+            await _stay(addresses, chosen)
     return 1 if failed else 0
 
 
@@ -218,7 +240,10 @@ def _conclude(failed: list[str], steps: int, seconds: float) -> None:
         console.print(f"[green]All {steps} steps came out as expected[/], in {seconds:.1f} s.")
 
 
-async def _stay(addresses: Addresses, data: Path) -> None:
+async def _stay(addresses: Addresses, chosen: Chosen) -> None:
+    data, more = chosen.data, ""
+    if chosen.kafka is not None:
+        more = f"topics      kcat -b {chosen.kafka} -L   (and {data / 'agents'}: each agent's log and memory)\n"
     console.print(
         Panel(
             f"exchanges   {addresses.public}/v1/exchange/<agency>/<service>\n"
@@ -226,6 +251,7 @@ async def _stay(addresses: Addresses, data: Path) -> None:
             f"refusals    {addresses.public}/docs/refusals\n"
             f"metrics     {addresses.operations}/metrics\n"
             f"readiness   {addresses.operations}/health/ready\n"
+            f"{more}"
             f"driver      {data / 'demo.json'}   (clients, keys and all calls of the story)\n"
             f"journal     .venv/bin/gateway journal show --database sqlite:///{data / 'gateway.sqlite3'}\n"
             "ask why     .venv/bin/gateway explain --client finance.local_tax --provider interior \\\n"

@@ -1,11 +1,9 @@
-"""A member of the agency's consumer group: it takes its partitions, lets go of them in time, and outlives its consumer."""
+"""A member of the agency's consumer group, which outlives each of its consumers."""
 
 import asyncio
 import contextlib
 import random
-import time
 from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -13,10 +11,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from gateway.agent.gate import Gate
+from gateway.agent.life import Late, Life, Share
+from gateway.agent.line import Died, Line
 from gateway.agent.pace import Pace
-from gateway.agent.partition import Lost, Partition, Unheld
-from gateway.agent.ports import Desk, Route, Unwritten
-from gateway.agent.seat import Died, Seat
+from gateway.agent.ports import Desk, Route
 from gateway.edge.tasks import cancelled
 
 FETCH_BYTES = 16 * 1024 * 1024
@@ -28,26 +26,8 @@ _CHANCE = random.SystemRandom()
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class _Held:
-    """A partition and its task."""
-
-    partition: Partition
-    task: "asyncio.Task[None]"
-
-
-@dataclass(slots=True)
-class _Life:
-    """One consumer, from its making to its end."""
-
-    seat: Seat
-    held: dict[int, _Held] = field(default_factory=dict)
-    silent: dict[int, int] = field(default_factory=dict)
-    """Looks in a row at which a partition waited for records that are there."""
-
-
 class Member(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
-    """Run it by ``run``; ``stop`` ends it in good order."""
+    """Lives by ``run``; ``stop`` ends it in good order."""
 
     def __init__(
         self, options: Mapping[str, Any], topic: str, group: str, desk: Desk, pace: Pace | None = None
@@ -58,74 +38,71 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no
         self._desk = desk
         self._pace = pace or Pace()
         self._gates: dict[str, Gate] = {}
-        self._life: _Life | None = None
-        self._stopping = asyncio.Event()
-        self._late: dict[int, set[asyncio.Task[None]]] = {}
-        """Hand-overs that did not end before their partition went: what becomes of them is still written."""
+        self._share = Share(Late(), self._gate)
+        self._life: Life | None = None
         self._finishing = self._pace.finishing
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._complaint: str | None = "no partitions have been assigned yet"
+
+    @property
+    def complaint(self) -> str | None:
+        """Why Kafka is not read just now, in a sentence; None: it is."""
+        return self._complaint or (self._life.complaint if self._life is not None else None)
 
     async def run(self) -> None:
-        """Until it is stopped. What happens to a consumer ends the consumer and not this."""
+        """Until it is stopped: what happens to a consumer ends the consumer, and another one takes its place."""
         failures = 0
-        while not self._stopping.is_set():
-            since = self._desk.clock()
-            try:
-                await self._live()
-            except (Died, KafkaError, OSError, TimeoutError) as error:
-                quick = self._desk.clock() - since < self._pace.longest
-                failures = failures + 1 if quick else 1
-                log.warning("consumer_failed", why=str(error) or type(error).__name__, failures=failures)
-                self._desk.meters.restarted()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._pace.pause(failures, _CHANCE.random())):
-                        await self._stopping.wait()
+        self._idle.clear()
+        try:
+            while not self._stopping.is_set():
+                since = self._desk.clock()
+                try:
+                    await self._live()
+                except (Died, KafkaError, OSError, TimeoutError) as error:
+                    lasted = self._desk.clock() - since > self._pace.longest
+                    failures = 1 if lasted else failures + 1
+                    self._complaint = str(error) or type(error).__name__
+                    log.warning("consumer_failed", why=self._complaint, failures=failures)
+                    self._desk.meters.restarted()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._pace.pause(failures, _CHANCE.random())):
+                            await self._stopping.wait()
+        finally:
+            await self._share.late.broken_off()
+            self._idle.set()
 
     async def stop(self, seconds: float) -> None:
-        """Take nothing more, finish what is in hand within ``seconds``, leave the group; ``run`` returns."""
+        """Take nothing more, finish what is in hand within ``seconds``, and leave the group: ``run`` has ended then."""
         self._finishing = seconds
         self._stopping.set()
+        await self._idle.wait()
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Called by the consumer before it joins the group anew; heartbeats go on meanwhile."""
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's name
+        """Called before the group is joined anew; heartbeats go on meanwhile. It is always all of them."""
         if self._life is not None:
-            await self._let_go(self._life)
+            await self._life.let_go(self._finishing)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Called while no heartbeats are sent: it must not wait for anything."""
-        life = self._life
-        if life is None or self._stopping.is_set():
-            return
-        life.seat.assigned()
-        numbers = sorted(each.partition for each in assigned)
-        for number in numbers:
-            partition = Partition(number, self._desk, life.seat, self._pace, self._gate)
-            life.held[number] = _Held(partition, asyncio.create_task(self._work(partition)))
-        self._desk.meters.rebalanced()
-        self._desk.meters.assigned(numbers)
-        log.info("partitions_assigned", partitions=numbers)
+        """Called while no heartbeats are sent: it waits for nothing."""
+        if self._life is not None and not self._stopping.is_set():
+            self._complaint = None
+            self._life.assigned(sorted(each.partition for each in assigned))
 
     async def _live(self) -> None:
         consumer = self._consumer()
-        self._life = life = _Life(Seat(consumer, self._topic, self._desk, self._pace))
+        line = Line(consumer, self._topic, self._pace.answer)
+        self._life = life = Life(line, self._desk, self._pace, self._share)
         try:
             consumer.subscribe([self._topic], listener=self)
             async with asyncio.timeout(self._pace.joining):
                 await self._unless_stopped(consumer.start())
-            await self._unless_stopped(self._beside(life))
+            await self._unless_stopped(life.run())
         finally:
-            await self._let_go(life)
+            await life.let_go(self._finishing)
             self._life = None
             await _closed(consumer, self._pace.closing)
-
-    async def _beside(self, life: _Life) -> None:
-        """What goes on beside the partitions; the first that fails ends this consumer."""
-        tasks = [asyncio.create_task(each) for each in (_polled(life), self._committed(life), self._watched(life))]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                each.result()
-        finally:
-            await cancelled(*tasks)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         stopping, working = asyncio.create_task(self._stopping.wait()), asyncio.create_task(work)
@@ -136,87 +113,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no
         finally:
             await cancelled(stopping, working)
 
-    async def _work(self, partition: Partition) -> None:
-        """A document that is still being handed over from before must not be met as one whose outcome is unknown."""
-        if late := self._late.get(partition.number):
-            await asyncio.wait(late)
-        await partition.run()
-
-    async def _let_go(self, life: _Life) -> None:
-        """Finish what is in hand, write it down, write the positions; what is late goes on by itself."""
-        held, life.held = life.held, {}
-        life.silent.clear()
-        left = await asyncio.gather(*(each.partition.leave(each.task, self._finishing) for each in held.values()))
-        for each, ended in zip(held.values(), left, strict=True):
-            if not ended:
-                self._overdue(each)
-        try:
-            await life.seat.commit()
-        except (Lost, Unheld, Unwritten) as error:
-            log.info("positions_not_written", why=str(error) or "the group was divided anew")
-        self._desk.meters.assigned(())
-
-    def _overdue(self, held: _Held) -> None:
-        number = held.partition.number
-        late = self._late.setdefault(number, set())
-        late.add(held.task)
-        held.task.add_done_callback(late.discard)
-        log.warning("hand_over_late", partition=number, position=held.partition.position)
-
-    async def _committed(self, life: _Life) -> None:
-        failing = False
-        while True:
-            await life.seat.due()
-            try:
-                await life.seat.commit()
-            except Lost:
-                continue
-            except (Unheld, Unwritten) as error:
-                if not failing:
-                    log.warning("positions_not_written", why=str(error))
-                failing = True
-            else:
-                failing = False
-            await asyncio.sleep(self._pace.first if failing else self._pace.commit)
-
-    async def _watched(self, life: _Life) -> None:
-        """Lag, and consumers that give nothing though there is something."""
-        forgotten, deaf = self._desk.clock(), 0
-        while True:
-            await asyncio.sleep(self._pace.look)
-            held = {number: each.partition for number, each in life.held.items()}
-            try:
-                ends = await life.seat.ends(sorted(held)) if held else {}
-                deaf = 0
-            except Unheld as error:
-                deaf += 1
-                if deaf >= self._pace.stalls:
-                    raise Died(str(error)) from error
-                continue
-            for number, end in ends.items():
-                self._measured(life, held[number], end)
-            if self._desk.clock() - forgotten >= self._pace.forget:
-                forgotten = self._desk.clock()
-                await self._forgotten(life, sorted(held))
-
-    def _measured(self, life: _Life, partition: Partition, end: int) -> None:
-        if partition.position is None:
-            return
-        behind = max(0, end - partition.position)
-        age = 0.0 if partition.oldest is None else max(0.0, time.time() - partition.oldest)
-        self._desk.meters.lag(partition.number, behind, age)
-        waits = behind > 0 and partition.oldest is None
-        silent = life.silent[partition.number] = life.silent.get(partition.number, 0) + 1 if waits else 0
-        if silent >= self._pace.stalls:
-            raise Died(f"no records come of partition {partition.number}, though {behind} are there")
-
-    async def _forgotten(self, life: _Life, partitions: list[int]) -> None:
-        with contextlib.suppress(Unheld, Unwritten):
-            for number, begins in (await life.seat.begins(partitions)).items():
-                await self._desk.memory.forget(number, begins)
-
     def _gate(self, route: Route) -> Gate:
-        return self._gates.setdefault(route.way.name, Gate(self._desk.clock, self._pace))
+        name = route.way.name
+        if name not in self._gates:
+            self._gates[name] = Gate(self._desk.clock, self._pace)
+        return self._gates[name]
 
     def _consumer(self) -> AIOKafkaConsumer:
         pace = self._pace
@@ -229,15 +130,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no
             session_timeout_ms=int(pace.session * 1000),
             heartbeat_interval_ms=int(pace.heartbeat * 1000),
             rebalance_timeout_ms=int(pace.rebalance * 1000),
-            request_timeout_ms=int(max(pace.answer, pace.rebalance + pace.session) * 1000),
+            # the answer to a join comes when all have joined, or after the time that they have for it
+            request_timeout_ms=int((pace.rebalance + pace.answer) * 1000),
             max_partition_fetch_bytes=PARTITION_BYTES,
             fetch_max_bytes=FETCH_BYTES,
         )
-
-
-async def _polled(life: _Life) -> None:
-    while True:
-        await life.seat.alive()
 
 
 async def _closed(consumer: AIOKafkaConsumer, seconds: float) -> None:
@@ -247,3 +144,16 @@ async def _closed(consumer: AIOKafkaConsumer, seconds: float) -> None:
             await consumer.stop()
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("consumer_not_closed", why=type(error).__name__)
+        await _torn_down(consumer)
+
+
+async def _torn_down(consumer: AIOKafkaConsumer) -> None:
+    """A consumer that does not end by itself: aiokafka waits there for a coordinator that does not answer."""
+    coordinator = consumer._coordinator  # noqa: SLF001 - nothing public ends its tasks
+    names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
+    await cancelled(*(task for name in names if (task := getattr(coordinator, name, None)) is not None))
+    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(1.0):
+            if consumer._fetcher is not None:  # noqa: SLF001 - see above
+                await consumer._fetcher.close()  # noqa: SLF001 - see above
+            await consumer._client.close()  # noqa: SLF001 - see above

@@ -6,6 +6,7 @@ The file may be lost: then the gateway is asked about documents that are not kno
 import asyncio
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.agent.ports import Counts, Final, Foreign, Gap, Report, Told, Unwritten
+from gateway.agent.ports import Counts, Decided, Final, Foreign, Gap, Report, Told, Unwritten
 from gateway.core.delivery import Reason
 from gateway.core.handling import Known, Outcome, Standing, Verdict, settled
 
@@ -70,6 +71,14 @@ create table foreign_records (
   claimed  text,
   looked   integer not null default 0,
   unique (part, position)
+);
+create table decisions (
+  n       integer primary key autoincrement,
+  id      text not null,
+  verdict text not null,
+  by      text not null,
+  why     text not null,
+  at      real not null
 );
 create table reached (part integer primary key, position integer not null);
 create table gaps (part integer primary key, expected integer not null, begins integer not null);
@@ -133,9 +142,15 @@ class Seen:
         rows = await self._base.rows("select * from known where standing = 'unknown' order by part, position")
         return tuple(_known(row) for row in rows)
 
-    async def decide(self, document: str, verdict: Verdict, number: str | None = None) -> bool:
+    async def decide(self, document: str, verdict: Verdict, number: str | None = None, *, by: str, why: str) -> bool:
         """A person settles an unknown outcome."""
-        return await self._base.transact(lambda base: _decide(base, document, verdict, number))
+        decided = Decided(document, verdict, by, why, time.time())
+        return await self._base.transact(lambda base: _decide(base, decided, number))
+
+    async def decisions(self, limit: int) -> Sequence[Decided]:
+        """The newest first."""
+        rows = await self._base.rows("select id, verdict, by, why, at from decisions order by n desc limit ?", limit)
+        return tuple(Decided(row[0], Verdict(row[1]), *row[2:]) for row in rows)
 
     async def unknown(self, documents: Sequence[str]) -> Sequence[str]:
         """Those of which nothing is known here."""
@@ -307,12 +322,16 @@ def _write(base: sqlite3.Connection, known: Known, *, owed: bool) -> None:
     )
 
 
-def _decide(base: sqlite3.Connection, document: str, verdict: Verdict, number: str | None) -> bool:
-    known = _look(base, document)
+def _decide(base: sqlite3.Connection, decided: Decided, number: str | None) -> bool:
+    known = _look(base, decided.document)
     if known is None or known.standing is not Standing.UNKNOWN:
         return False
-    decided = settled(known, verdict, number)
-    _write(base, decided, owed=decided.outcome is not None)
+    then = settled(known, decided.verdict, number)
+    _write(base, then, owed=then.outcome is not None)
+    base.execute(
+        "insert into decisions (id, verdict, by, why, at) values (?, ?, ?, ?, ?)",
+        (decided.document, decided.verdict, decided.by, decided.why, decided.at),
+    )
     return True
 
 

@@ -123,7 +123,7 @@ class Meters(Protocol):
         """The group was divided anew."""
 
     def paused(self, partition: int, why: str | None) -> None:
-        """``system``, ``unknown``, ``disk``, ``gateway``, ``reports``, ``document``, ``kafka``; None: it goes on."""
+        """``system``, ``unknown``, ``disk``, ``gateway``, ``reports``, ``files``, ``document``, ``kafka``, or no more."""
 
     def system(self, way: str, *, up: bool) -> None:
         """Whether the agency's own system behind that way takes documents."""
@@ -185,6 +185,18 @@ class Gap:
     """Where it went on instead."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a person said of an unknown outcome."""
+
+    document: str
+    verdict: Verdict
+    by: str
+    why: str
+    at: float
+    """Seconds since 1970, by this machine's clock."""
+
+
 class Memory(Protocol):
     """What the agent knows of documents, on its own disk; each call is one durable transaction. Raises Unwritten."""
 
@@ -197,8 +209,11 @@ class Memory(Protocol):
     async def unsettled(self) -> Sequence[Known]:
         """Documents whose outcome is unknown."""
 
-    async def decide(self, document: str, verdict: Verdict, number: str | None = None) -> bool:
-        """A person settles an unknown outcome. False: there is none to settle."""
+    async def decide(self, document: str, verdict: Verdict, number: str | None = None, *, by: str, why: str) -> bool:
+        """A person settles an unknown outcome, and is remembered. False: there is none to settle."""
+
+    async def decisions(self, limit: int) -> Sequence[Decided]:
+        """What people said, the newest first."""
 
     async def unknown(self, documents: Sequence[str]) -> Sequence[str]:
         """Those of which nothing is known here (A15)."""

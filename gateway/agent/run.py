@@ -34,6 +34,8 @@ from gateway.protocols.protocol import Surroundings
 
 COUNT_SECONDS = 5.0
 """Between two countings of what the memory holds, by which it is also seen whether it can be read."""
+LEAVING_SECONDS = 10.0
+"""At a stop, beside the time for what is in hand: to write positions and to leave the group."""
 LAST_REPORTS_SECONDS = 5.0
 """At a stop, for what is still to be told; the rest is told after the next start."""
 MAX_OPERATORS = 64
@@ -79,6 +81,8 @@ class Agent:
         self.gateway: Gateway
         self.member: Member
         self.reporter: Reporter
+        self.address = ""
+        """Where it tells operators of itself, once it does."""
         self._counts: Counts | None = None
         self._draining = False
 
@@ -93,7 +97,7 @@ class Agent:
             instance, agency = self._setup.plan.instance, self._setup.plan.agency
             self.member = Member(options, kafka.topic(instance, agency), kafka.group(instance, agency), desk)
             await self._count(ledger)
-            address = await self._operations(stack)
+            self.address = await self._operations(stack)
             tasks = {
                 "member": asyncio.create_task(self.member.run()),
                 "reporter": asyncio.create_task(self.reporter.go_on()),
@@ -103,7 +107,7 @@ class Agent:
                 "watchdog": asyncio.create_task(notify.watched()),
             }
             stack.push_async_callback(cancelled, *tasks.values())
-            log.info("agent_started", agency=agency, instance=instance, version=__version__, operations=address)
+            log.info("agent_started", agency=agency, instance=instance, version=__version__, operations=self.address)
             notify.ready()
             failed = await _ended(stop, tasks)
             notify.stopping()
@@ -228,6 +232,7 @@ class Agent:
         self._draining = True
         log.info("agent_stopping", seconds=self._chosen.shutdown_seconds)
         await self.member.stop(self._chosen.shutdown_seconds)
+        await asyncio.wait({reading}, timeout=LEAVING_SECONDS)
         await cancelled(reading)
         with contextlib.suppress(TimeoutError, Unwritten):
             async with asyncio.timeout(LAST_REPORTS_SECONDS):

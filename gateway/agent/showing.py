@@ -8,8 +8,8 @@ from gateway.agent.ports import Upstream
 
 MAX_SHOWN = 100
 """Lines of one kind."""
-MAX_ASKED = 100_000
-"""Documents of the gateway's list that are held against the memory."""
+MAX_PAGES = 2_000
+"""Of the gateway's list, 50 documents each, that are held against the memory."""
 
 
 async def shown(ledger: Ledger) -> tuple[Sequence[str], bool]:
@@ -39,7 +39,7 @@ async def missed(ledger: Ledger, upstream: Upstream) -> list[str]:
     """Documents that are ``arrived`` at the gateway, and of which nothing is known here. Raises Unreachable."""
     found: list[str] = []
     after: str | None = None
-    for _ in range(MAX_ASKED):
+    for _ in range(MAX_PAGES):
         page, after = await upstream.arrived(after)
         found += await ledger.memory.unknown(page)
         if after is None:

@@ -5,6 +5,7 @@ agent runs, counted in a file beside it, so that a clock that jumps removes noth
 """
 
 import asyncio
+import hashlib
 import re
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,14 +20,20 @@ from gateway.agent.ports import Unreachable, Unwritten
 from gateway.agent.upstream import Gone
 from gateway.client import NotStored
 from gateway.core.delivery import Reason
+from gateway.core.receipt import digest_field
 from gateway.protocols.handover import NotTaken
 
 SWEEP_SECONDS = 3600.0
 """Between two looks at what may go: an hour, by which files grow old."""
 SPARE_BYTES = 256 * 1024**2
 """Of the disk: what no file may take, so that the agent's own database can be written."""
+MAX_FILE = 2 * 1024**3
+"""Bytes; the gateway takes no larger one."""
 MAX_FOLDERS = 1_000_000
 """Documents whose files are looked at in one sweep."""
+
+MAX_KNOWN = 10_000
+"""Files of which it is remembered that they were looked through."""
 
 _AGE = ".age"
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -39,6 +46,9 @@ class Source(Protocol):
 
     async def download(self, attachment: str, to: Path, digest: str) -> None:
         """One file, whole and checked. Raises upstream.Gone, ports.Unreachable, client.NotStored."""
+
+    async def files(self, document: str) -> Mapping[str, str]:
+        """The ids of a document's files, by digest. Raises upstream.Gone, ports.Unreachable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,8 @@ class Spool:
         self._bounds = bounds
         self._finished = finished
         self._under_way: set[str] = set()
+        self._known: dict[Path, str] = {}
+        """Digests of files that this process has looked through."""
         self._held = 0
         """Bytes that lie there, as counted last, with what was promised since."""
 
@@ -70,12 +82,12 @@ class Spool:
         if not attachments:
             return ()
         if document in self._under_way:
-            raise _later("its files are being fetched already", whole=False)
+            raise _later("its files are being fetched already")
         self._under_way.add(document)
         try:
-            return [await self._one(self._folder / str(UUID(document)), each) for each in attachments]
+            return [await self._one(str(UUID(document)), each) for each in attachments]
         except OSError as error:
-            raise _later(f"{self._folder} cannot be written: {error.strerror}", whole=True) from error
+            raise _later(f"{self._folder} cannot be written: {error.strerror}") from error
         finally:
             self._under_way.discard(document)
 
@@ -86,37 +98,65 @@ class Spool:
         except (OSError, ValueError):  # the next sweep finds it by itself
             return
 
-    async def _one(self, place: Path, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-        name, size = str(entry.get("attachment")), entry.get("size")
-        if not _NAME.fullmatch(name) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise _later("an attachment of it has no id or no size", whole=False)
-        path = place / name
-        if not await asyncio.to_thread(path.is_file):
-            await self._room(place, size)
-            await self._download(path, str(entry.get("digest")))
-        return {**entry, "path": str(path)}
-
-    async def _download(self, path: Path, digest: str) -> None:
+    async def _one(self, document: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The gateway signed the digest and not the id: where the two do not go together, it is asked for the id."""
+        name, digest, said = str(entry.get("attachment")), str(entry.get("digest")), entry.get("size")
+        size = min(said, MAX_FILE) if isinstance(said, int) and said > 0 else 0
         try:
-            await self._source.download(path.name, path, digest)
-        except Gone as error:
-            said = f"the file {path.name} is not at the gateway any more"
-            raise NotTaken(said, sent=False, whole=False, reason=Reason.INCOMPLETE) from error
+            path = await self._there(document, name, digest, size)
+        except (Gone, NotStored) as error:
+            true = await self._named(document, digest)
+            if true in (name, None):
+                raise _lost(name, error) from error
+            return await self._one(document, {**entry, "attachment": true})
+        return {**entry, "attachment": name, "path": str(path)}
+
+    async def _there(self, document: str, name: str, digest: str, size: int) -> Path:
+        """Where the file lies. Raises Gone, NotStored, and NotTaken for what may pass."""
+        if not _NAME.fullmatch(name):
+            raise Gone("it is no id of a file")
+        path = self._folder / document / name
+        if await asyncio.to_thread(path.is_file):
+            await self._hold(path, digest)
+            return path
+        await self._room(path.parent, size)
+        try:
+            await self._source.download(name, path, digest)
         except Unreachable as error:
-            raise _later(f"a file cannot be fetched: {error}", whole=True) from error
-        except NotStored as error:
-            raise _later(f"a file cannot be kept: {error}", whole=False) from error
+            raise _later(f"a file cannot be fetched: {error}") from error
+        self._hold_known(path, digest)
+        return path
+
+    async def _hold(self, path: Path, digest: str) -> None:
+        """A file that was there already; looked through once by each process. Raises NotStored."""
+        if self._known.get(path) != digest and await asyncio.to_thread(_digest, path) != digest:
+            raise NotStored("another file lies there than the document names")
+        self._hold_known(path, digest)
+
+    def _hold_known(self, path: Path, digest: str) -> None:
+        self._known[path] = digest
+        while len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    async def _named(self, document: str, digest: str) -> str | None:
+        """The id of the document's file with this digest; None where the gateway knows none."""
+        try:
+            return (await self._source.files(document)).get(digest)
+        except Gone:
+            return None
+        except Unreachable as error:
+            raise _later(f"a file cannot be fetched: {error}") from error
 
     async def _room(self, place: Path, size: int) -> None:
         """Raises NotTaken where the disk, or what may lie there, is full."""
         await asyncio.to_thread(place.mkdir, 0o700, parents=True, exist_ok=True)
         free = (await asyncio.to_thread(shutil.disk_usage, place)).free
         if free - size < SPARE_BYTES:
-            raise _later("the disk has no room for its files", whole=True)
+            raise _later("the disk has no room for its files")
         if self._held + size > self._bounds.max_bytes:
             self._held = await asyncio.to_thread(_weight, self._folder)
             if self._held + size > self._bounds.max_bytes:
-                raise _later("as many bytes of files lie here as agent.yaml allows", whole=True)
+                raise _later("as many bytes of files lie here as agent.yaml allows")
         self._held += size
 
     async def go_on(self) -> None:
@@ -147,8 +187,21 @@ class Spool:
             await asyncio.to_thread(_aged, place, age + 1)
 
 
-def _later(detail: str, *, whole: bool) -> NotTaken:
-    return NotTaken(detail, sent=False, whole=whole)
+def _later(detail: str) -> NotTaken:
+    return NotTaken(detail, sent=False, whole=True)
+
+
+def _lost(name: str, error: Gone | NotStored) -> NotTaken:
+    """What the gateway itself says is gone is refused; what cannot be kept, or is another one, waits for people."""
+    if isinstance(error, Gone):
+        said = f"the file {name} is not at the gateway any more"
+        return NotTaken(said, sent=False, whole=False, reason=Reason.INCOMPLETE)
+    return _later(f"a file cannot be kept: {error}")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return digest_field(hashlib.file_digest(file, "sha256").digest())
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -182,6 +182,18 @@ class Gateway:
         self._noted(None)
         return [each.id for each in page], following
 
+    async def files(self, document: str) -> Mapping[str, str]:
+        """The ids of a document's files, by digest, as the gateway has them. Raises Gone, Unreachable."""
+        try:
+            found = await self._client.document(document, timeout=CALL_SECONDS)
+        except Unknown as error:
+            raise Gone(error.code) from error
+        except (GatewayError, ValueError) as error:
+            raise self._lost(error) from error
+        given = found.members.get("attachments")
+        entries = given if isinstance(given, list) else ()
+        return {str(each.get("digest")): str(each.get("attachment")) for each in entries if isinstance(each, dict)}
+
     async def download(self, attachment: str, to: Path, digest: str) -> None:
         """One file, whole and checked. Raises Gone, Unreachable, and the client's NotStored for the disk."""
         try:
@@ -196,15 +208,21 @@ class Gateway:
     async def watch(self) -> None:
         """For ever: a key that is not taken, a wrong clock and a gateway that is away are seen before they matter."""
         while True:
-            try:
-                await self._client.token(timeout=CALL_SECONDS)
-                await self.keys()
-                self._noted(None)
-            except GatewayError as error:
-                self._noted(error)
-            except Unreachable:  # its fetch has noted why
-                pass
+            await self.seen()
             await self._sleep(WATCH_SECONDS)
+
+    async def seen(self) -> bool:
+        """Whether it is there and takes this system's key."""
+        try:
+            await self._client.token(timeout=CALL_SECONDS)
+            await self.keys()
+        except GatewayError as error:
+            self._noted(error)
+        except Unreachable:  # its fetch has noted why
+            pass
+        else:
+            self._noted(None)
+        return self.complaint is None
 
     async def aclose(self) -> None:
         """Let go of the client and of what runs."""

@@ -148,7 +148,7 @@ def _payload(catalogue: Catalogue, consumer: SystemId, name: str, service: Servi
     return {"schemaFormat": FORMAT, "schema": homed(seen, f"{name}/schema")}
 
 
-_KEY = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_KEY = {"type": "string", "pattern": "^[0-9a-f]{16,128}$"}
 _JWS = {"type": "string", "pattern": r"^[\w-]+\.[\w-]+\.[\w-]+$", "maxLength": MAX_RECEIPT}
 
 

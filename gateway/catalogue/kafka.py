@@ -51,7 +51,7 @@ class Origin:
         for where, secret in named.items():
             if not secret.startswith(f"{self.owner}."):
                 remedy = f"Name a secret of its own, such as {self.owner}.{secret.rpartition('.')[2]}."
-                self._error(where, f"the secret {secret} is not {self.owner}'s", remedy)
+                self._error(where, f"the secret {secret} does not begin with {self.owner}.", remedy)
         for step, message, remedy in _open(found):
             self._error((*place, step), message, remedy)
         return found
@@ -74,7 +74,11 @@ class Origin:
             self._error(place, f"the environment variable {name} is not set", unset(name))
         for each in given:
             if not _is_broker(each):
-                message = f'"{each}" is no address of a broker' if found is None else f"{name} holds no such address"
+                message = (
+                    f'"{each}" is no address of a broker'
+                    if found is None
+                    else f"{name} holds what is no address of a broker"
+                )
                 self._error(place, message, "Write host:port, several in a variable with commas.")
         return given
 
@@ -214,9 +218,9 @@ def _held(shelf: Shelf, source: Source, found: Cluster) -> None:
 def _sizes(shelf: Shelf, declared: Declared, number: int, found: Cluster) -> None:
     agency = declared.agency
     way = agency.deliveries[number]
-    for service in shelf.services.good.values():
-        comes = service.kind is not Kind.EXCHANGE and way in (agency.way(service.id), agency.way(service.id, way.unit))
-        if not comes or service.max_bytes <= found.largest_body:
+    large = (each for each in shelf.services.good.values() if each.max_bytes > found.largest_body)
+    for service in (each for each in large if each.kind is not Kind.EXCHANGE):
+        if way not in (agency.way(service.id), agency.way(service.id, way.unit)):
             continue
         spot: Spot = declared.source.at("deliveries", number, "services")
         held = f"{found.largest_body} beside its headers"

@@ -269,6 +269,13 @@ class KafkaDelivery(_Delivery):
     """The gateway puts the document on the agency's own topic, on the cluster of kafka.yaml."""
 
     protocol: Literal["kafka"] = Field(description="How documents reach the agency.", examples=["kafka"])
+    concurrency: int = Field(
+        default=64,
+        ge=1,
+        le=1000,
+        description="Hand-overs at once, for each process: they share the producer's batches.",
+        examples=[64],
+    )
 
 
 Delivery = Annotated[

@@ -67,7 +67,7 @@ def agent(
 
 @app.command()
 def show(*, agency: Whose, data: Data = DATA) -> None:
-    """Print what waits for a person: unknown outcomes, refused reports, records that were not taken; 1 if there is any."""
+    """Print what waits for a person: unknown outcomes, unread and refused records. It ends with 1 if there is any."""
     lines, waits = _of(agency, data, shown)
     for line in lines:
         typer.echo(line)

@@ -1,7 +1,7 @@
 """What a cluster must have, as Apache Kafka's own commands: for clusters that others look after."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gateway.core.topics import GROUP, Acl, Wanted
 
@@ -30,9 +30,9 @@ def _topics(wanted: Wanted) -> Iterator[str]:
     for name, topic in wanted.topics.items():
         settings = ",".join(f"{key}={value}" for key, value in topic.settings.items())
         made = ("--partitions", str(topic.partitions), "--replication-factor", str(topic.replication))
-        yield _line("kafka-topics.sh", "--create", "--if-not-exists", "--topic", name, *made)
+        yield _line(["kafka-topics.sh", "--create", "--if-not-exists", "--topic", name, *made])
         of = ("--entity-type", "topics", "--entity-name", name)
-        yield _line("kafka-configs.sh", "--alter", *of, "--add-config", settings)
+        yield _line(["kafka-configs.sh", "--alter", *of, "--add-config", settings])
 
 
 def _access(wanted: Wanted) -> Iterator[str]:
@@ -46,14 +46,14 @@ def _access(wanted: Wanted) -> Iterator[str]:
         may = [word for acl in acls for word in ("--operation", acl.operation)]
         pattern = ("--resource-pattern-type", "prefixed") if prefixed else ()
         what = "--group" if kind == GROUP else "--topic"
-        yield _line("kafka-acls.sh", "--add", "--allow-principal", principal, *may, what, name, *pattern)
+        yield _line(["kafka-acls.sh", "--add", "--allow-principal", principal, *may, what, name, *pattern])
 
 
 def _quotas(wanted: Wanted) -> Iterator[str]:
     for principal, rate in wanted.quotas.items():
         who = ("--entity-type", "users", "--entity-name", principal.removeprefix("User:"))
-        yield _line("kafka-configs.sh", "--alter", *who, "--add-config", f"consumer_byte_rate={rate}")
+        yield _line(["kafka-configs.sh", "--alter", *who, "--add-config", f"consumer_byte_rate={rate}"])
 
 
-def _line(*words: str) -> str:
+def _line(words: Iterable[str]) -> str:
     return shlex.join(("kafka", *words))

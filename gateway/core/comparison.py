@@ -104,10 +104,6 @@ def _brokers(wanted: Wanted, found: Found) -> Iterator[str]:
                 f"broker {broker} creates topics by itself: set auto.create.topics.enable=false, or a misspelt one "
                 "comes to be, with other partitions and nobody's access"
             )
-        if wanted.cluster.connection.known and settings.get("allow.everyone.if.no.acl.found", "false") != "false":
-            yield (
-                f"broker {broker} lets everybody use what no ACL speaks of: set allow.everyone.if.no.acl.found=false"
-            )
         yield from _patience(broker, settings.get("offsets.retention.minutes"), layout.retention)
         largest = settings.get("socket.request.max.bytes")
         if largest is not None and int(largest) < layout.max_bytes:

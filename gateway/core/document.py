@@ -108,12 +108,15 @@ def fingerprint(target: Target, head: Head, attachments: Iterable[str], digest: 
     return _framed("submission", *(each.encode() for each in said), digest)
 
 
-def ordering(service: Service, value: Any, document: str, sender: AgencyId, recipient: AgencyId) -> bytes:
-    """What of its documents keeps its order: those of one sender, for one recipient, about one case, say."""
+def ordering(service: Service, value: Any, sender: AgencyId, recipient: AgencyId) -> bytes | None:
+    """What of its documents keeps its order: those of one sender, for one recipient, about one case, say.
+
+    None: this one keeps no order with any other.
+    """
     pointer = service.life.order_by if service.life else None
     found = list(values_at(value, parts(Pointer(pointer)))) if pointer else []
     if not found:
-        return _framed("document", recipient.encode(), document.encode())
+        return None
     return _framed("order", recipient.encode(), sender.encode(), service.id.encode(), canonical(found))
 
 
@@ -133,7 +136,7 @@ def of_person(person: Person) -> bytes:
 
 
 def _framed(kind: str, *said: bytes) -> bytes:
-    return b"".join(len(each).to_bytes(4, "big") + each for each in (kind.encode(), *said))
+    return b"".join([part for each in (kind.encode(), *said) for part in (len(each).to_bytes(4, "big"), each)])
 
 
 def seconds(span: Span, at: datetime, catalogue: Catalogue) -> float:

@@ -143,11 +143,11 @@ def met(record: Record, known: Known | None, *, takes_key: bool, doubtful: bool)
     step = MET[known.standing if known else None][_Repeat.LATE if late else _Repeat.SAME]
     if step is not Step.HAND_OVER:
         return step
-    if known is None:
-        return Step.ASK if doubtful else step
-    if _may_have_it(known) and not takes_key:
+    if known is not None and _may_have_it(known) and not takes_key:
         return Step.STOP
-    return Step.GIVE_UP if known.tries >= MAX_TRIES and not late else step
+    if known is None or late:
+        return Step.ASK if doubtful else step
+    return Step.GIVE_UP if known.tries >= MAX_TRIES else step
 
 
 def _may_have_it(known: Known) -> bool:

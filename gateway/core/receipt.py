@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ MAX_RECEIPT = 16_384
 """Bytes of a receipt that is looked at."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
 _HEADER = {"alg", "kid", "typ"}
 """All that a receipt's header has: none of them lets it choose the key."""
@@ -93,11 +95,13 @@ class Receipt:
         return {name: value for name, value in said.items() if value is not None}
 
 
+@lru_cache(maxsize=64)
 def instant(at: float) -> str:
     """Seconds since 1970 as a receipt, or an entry, spells them."""
     return (_EPOCH + timedelta(seconds=at)).isoformat(timespec="milliseconds")
 
 
+@lru_cache(maxsize=1024)
 def digest_field(digest: bytes) -> str:
     """A SHA-256 as the header Content-Digest spells it (RFC 9530, section 2)."""
     return f"sha-256=:{base64.b64encode(digest).decode()}:"
@@ -159,7 +163,7 @@ def _object(raw: bytes) -> Mapping[str, Any]:
 
 
 def _encoded(raw: bytes) -> bytes:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+    return binascii.b2a_base64(raw, newline=False).translate(_URL_SAFE, b"=")
 
 
 def _decoded(segment: str) -> bytes:

@@ -7,20 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar, assert_never
+from typing import Any, TypeVar
 
 from kafka.admin import ACLOperation, ACLPermissionType, ACLResourcePatternType, ResourceType
 from kafka.protocol.admin import (
-    AlterClientQuotasRequest,
-    CreateAclsRequest,
-    CreateTopicsRequest,
-    DeleteAclsRequest,
     DescribeAclsRequest,
     DescribeClientQuotasRequest,
     DescribeClusterRequest,
     DescribeConfigsRequest,
     DescribeGroupsRequest,
-    IncrementalAlterConfigsRequest,
     ListGroupsRequest,
 )
 from kafka.protocol.consumer import ConsumerProtocolAssignment, OffsetFetchRequest
@@ -29,7 +24,8 @@ from kafka.protocol.metadata import MetadataRequest
 from gateway.catalogue.files import Files
 from gateway.core.comparison import POSITIONS
 from gateway.core.kafka import Connection
-from gateway.core.topics import GROUP, TOPIC, Acl, Allow, Bound, Change, Found, Make, Revoke, Set, Standing, Wanted
+from gateway.core.topics import TOPIC, Acl, Change, Found, Standing, Wanted
+from gateway.edge.cluster_changes import KINDS, OF_TOPIC, RATE, USER, carry_out, written
 from gateway.edge.kafka_line import Line
 from gateway.protocols.kafka_link import ClusterFailed
 
@@ -40,17 +36,12 @@ MAX_GROUPS = 20_000
 
 T = TypeVar("T")
 
-_CONFIGS_OF_TOPIC, _CONFIGS_OF_BROKER, _SET = 2, 4, 0
+_OF_BROKER = 4
 _UNKNOWN_TOPIC, _NO_AUTHORIZER = 3, 54
-_KINDS = {TOPIC: ResourceType.TOPIC, GROUP: ResourceType.GROUP}
-_KIND_NAMES = {kind: name for name, kind in _KINDS.items()}
-_OF_BROKERS = (
-    "auto.create.topics.enable",
-    "allow.everyone.if.no.acl.found",
-    "offsets.retention.minutes",
-    "socket.request.max.bytes",
-)
-_RATE, _USER, _ANY_NAME = "consumer_byte_rate", "user", 2
+_KIND_NAMES = {kind: name for name, kind in KINDS.items()}
+_OF_BROKERS = ("auto.create.topics.enable", "offsets.retention.minutes", "socket.request.max.bytes")
+"""What an authorizer lets in where no line speaks is its own affair, and brokers tell nobody."""
+_ANY_NAME = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +50,21 @@ class Cluster:
 
     line: Line
 
+    def carry_out(self, change: Change) -> None:
+        """Make one change. Raises ClusterFailed."""
+        carry_out(self.line, change)
+
     def found(self, wanted: Wanted) -> Found:
         """What the cluster has of what is wanted, and what else it has of this instance. Raises ClusterFailed."""
         brokers = self._brokers()
         topics = self._topics(wanted)
         return Found(
-            brokers={each: self._settings(_CONFIGS_OF_BROKER, [str(each)], each)[str(each)] for each in brokers},
+            brokers={each: self._settings(_OF_BROKER, [str(each)], each)[str(each)] for each in brokers},
             topics=topics,
             acls=self._acls(),
             quotas=self._quotas(),
             groups=self._groups(brokers, wanted.topics.keys() & topics.keys()),
         )
-
-    def carry_out(self, change: Change) -> None:
-        """Make one change. Raises ClusterFailed."""
-        match change:
-            case Make():
-                self._make(change)
-            case Set():
-                self._set(change)
-            case Allow():
-                self._allow(change.acl)
-            case Revoke():
-                self._revoke(change.acl)
-            case Bound():
-                self._bound(change)
-            case _:
-                assert_never(change)
 
     def _brokers(self) -> Sequence[int]:
         answer = self.line.ask(DescribeClusterRequest(), "list the brokers")
@@ -104,16 +83,16 @@ class Cluster:
                     described[each.name] = each
         settings: dict[str, Mapping[str, str]] = {}
         for some in _cut([name for name in asked if name in described]):
-            settings |= self._settings(_CONFIGS_OF_TOPIC, some)
+            settings |= self._settings(OF_TOPIC, some)
         return {name: _standing(each, settings.get(name, {})) for name, each in described.items()}
 
     def _settings(self, kind: int, names: Sequence[str], node: int | None = None) -> dict[str, Mapping[str, str]]:
-        keys = _OF_BROKERS if kind == _CONFIGS_OF_BROKER else None
+        keys = _OF_BROKERS if kind == _OF_BROKER else None
         resource = DescribeConfigsRequest.DescribeConfigsResource
         request = DescribeConfigsRequest(
             resources=[resource(resource_type=kind, resource_name=name, configuration_keys=keys) for name in names]
         )
-        what = "read the settings of brokers" if kind == _CONFIGS_OF_BROKER else "read the settings of topics"
+        what = "read the settings of brokers" if kind == _OF_BROKER else "read the settings of topics"
         found: dict[str, Mapping[str, str]] = {}
         for each in self.line.ask(request, what, node=node).results:
             self.line.hold(each, what)
@@ -140,13 +119,13 @@ class Cluster:
 
     def _quotas(self) -> dict[str, float]:
         component = DescribeClientQuotasRequest.ComponentData
-        asked = component(entity_type=_USER, match_type=_ANY_NAME, match=None)
+        asked = component(entity_type=USER, match_type=_ANY_NAME, match=None)
         answer = self.line.ask(DescribeClientQuotasRequest(components=[asked], strict=True), "list quotas")
         return {
             f"User:{entry.entity[0].entity_name}": value.value
             for entry in answer.entries or ()
             for value in entry.values
-            if value.key == _RATE
+            if value.key == RATE
         }
 
     def _groups(self, brokers: Iterable[int], topics: Iterable[str]) -> dict[str, frozenset[str]]:
@@ -185,68 +164,6 @@ class Cluster:
                     for topic in assigned.assigned_partitions:
                         yield each.group_id, topic.topic
 
-    def _make(self, change: Make) -> None:
-        topic = CreateTopicsRequest.CreatableTopic
-        made = topic(
-            name=change.topic.name,
-            num_partitions=change.topic.partitions,
-            replication_factor=change.topic.replication,
-            assignments=[],
-            configs=[topic.CreatableTopicConfig(name=key, value=value) for key, value in change.topic.settings.items()],
-        )
-        request = CreateTopicsRequest(topics=[made], timeout_ms=int(self.line.seconds * 1000), validate_only=False)
-        what = f"create topic {change.topic.name}"
-        for each in self.line.ask(request, what).topics:
-            self.line.hold(each, what)
-
-    def _set(self, change: Set) -> None:
-        """That one setting: all others stay as whoever set them wants them (KIP-339)."""
-        resource = IncrementalAlterConfigsRequest.AlterConfigsResource
-        entry = resource.AlterableConfig(name=change.name, config_operation=_SET, value=change.value)
-        of = resource(resource_type=_CONFIGS_OF_TOPIC, resource_name=change.topic, configs=[entry])
-        what = f"set {change.name} of topic {change.topic}"
-        for each in self.line.ask(IncrementalAlterConfigsRequest(resources=[of], validate_only=False), what).responses:
-            self.line.hold(each, what)
-
-    def _allow(self, acl: Acl) -> None:
-        made = CreateAclsRequest.AclCreation(
-            resource_type=_KINDS[acl.kind],
-            resource_name=acl.name,
-            resource_pattern_type=_pattern(acl),
-            principal=acl.principal,
-            host=acl.host,
-            operation=_operation(acl),
-            permission_type=ACLPermissionType.ALLOW,
-        )
-        what = f"write down that {acl.words}"
-        for each in self.line.ask(CreateAclsRequest(creations=[made]), what).results:
-            self.line.hold(each, what)
-
-    def _revoke(self, acl: Acl) -> None:
-        """Exactly that line."""
-        line = DeleteAclsRequest.DeleteAclsFilter(
-            resource_type_filter=_KINDS[acl.kind],
-            resource_name_filter=acl.name,
-            pattern_type_filter=_pattern(acl),
-            principal_filter=acl.principal,
-            host_filter=acl.host,
-            operation=_operation(acl),
-            permission_type=ACLPermissionType.ALLOW,
-        )
-        what = f"take away that {acl.words}"
-        for each in self.line.ask(DeleteAclsRequest(filters=[line]), what).filter_results:
-            self.line.hold(each, what)
-
-    def _bound(self, change: Bound) -> None:
-        entry = AlterClientQuotasRequest.EntryData
-        altered = entry(
-            entity=[entry.EntityData(entity_type=_USER, entity_name=change.principal.removeprefix("User:"))],
-            ops=[entry.OpData(key=_RATE, value=float(change.rate or 0), remove=change.rate is None)],
-        )
-        what = f"change the quota of {change.principal}"
-        for each in self.line.ask(AlterClientQuotasRequest(entries=[altered], validate_only=False), what).entries:
-            self.line.hold(each, what)
-
 
 @contextmanager
 def opened(connection: Connection, files: Files) -> Iterator[Cluster]:
@@ -278,26 +195,10 @@ def _acl(resource: Any, line: Any) -> Acl:
         name=resource.resource_name,
         prefixed=resource.pattern_type == ACLResourcePatternType.PREFIXED,
         principal=line.principal,
-        operation=_written(line.operation),
+        operation=written(line.operation),
         allowed=line.permission_type == ACLPermissionType.ALLOW,
         host=line.host,
     )
-
-
-def _written(operation: int) -> str:
-    """``DESCRIBE_CONFIGS`` as Apache Kafka's own commands write it: ``DescribeConfigs``."""
-    return "".join(word.capitalize() for word in ACLOperation(operation).name.split("_"))
-
-
-_OPERATIONS = {_written(each): each for each in ACLOperation}
-
-
-def _operation(acl: Acl) -> ACLOperation:
-    return _OPERATIONS[acl.operation]
-
-
-def _pattern(acl: Acl) -> ACLResourcePatternType:
-    return ACLResourcePatternType.PREFIXED if acl.prefixed else ACLResourcePatternType.LITERAL
 
 
 def _cut(names: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -218,6 +218,7 @@ class Journal:
         self._wake = asyncio.Event()
         self._closing = False
         self._failing = False
+        self._written = 0
         self._begun: float | None = None
         """When the batch in flight began."""
         self._task: asyncio.Task[None] | None = None
@@ -290,7 +291,7 @@ class Journal:
             await self._commit_free(batch)  # an empty one is the probe of a database that failed
             self._begun = None
             rest = SPACING - (loop.time() - begun)
-            if len(batch) > 1 and rest > 0 and not self._closing:
+            if (len(batch) > 1 or self._written > 4) and rest > 0 and not self._closing:
                 await asyncio.sleep(rest)
 
     async def _commit_free(self, batch: Sequence[_Work[Any]]) -> None:
@@ -329,6 +330,7 @@ class Journal:
         else:
             self._failing = False
             self._observe(asyncio.get_running_loop().time() - begun, len(attempt.book.rows) // 5)
+            self._written = len(attempt.book.rows) // 5
             attempt.tell()
             if attempt.book.about:
                 self._tell(attempt.book.about)

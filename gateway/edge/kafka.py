@@ -10,14 +10,13 @@ import structlog
 
 from gateway.catalogue.files import Files
 from gateway.core import kafka
-from gateway.core.kafka import AWAY
 from gateway.core.model import KAFKA, Catalogue
 from gateway.edge.telemetry import Meters
 from gateway.protocols.flights import Record
 from gateway.protocols.handover import NotTaken
+from gateway.protocols.kafka_link import ClientOptions, client_options
 
 if TYPE_CHECKING:
-    from gateway.protocols.kafka_link import ClientOptions
     from gateway.protocols.publishing import Publisher
     from gateway.protocols.supervision import Link
 
@@ -35,7 +34,7 @@ class Prepared:
 
     link: "Link | None" = field(default=None, repr=False)
     """None: there is none, or its secrets cannot be read."""
-    seal: tuple[Any, ...] = ()
+    seal: bytes = b""
     """Of what the options were made of."""
     wrong: str | None = None
     """Why it is not reached."""
@@ -57,12 +56,12 @@ class Kafka:
         cluster = catalogue.kafka
         if cluster is None:
             return Prepared()
-        seal = (cluster.connection, files.seals().get(UNIT, b""))
+        seal = repr(cluster.connection).encode() + files.seals().get(UNIT, b"")
         known = self._present.link.options if self._present.link and self._present.seal == seal else None
         try:
             link = await asyncio.to_thread(_linked, catalogue, self.instance, files, known)
         except ValueError as error:
-            return Prepared(wrong=f"kafka.yaml: {error}")
+            return Prepared(seal=seal, wrong=f"kafka.yaml: {error}")
         return Prepared(link, seal)
 
     def adopt(self, prepared: Prepared) -> None:
@@ -132,23 +131,17 @@ class Kafka:
         self._meters.kafka_handover.observe(seconds)
 
 
-def reopens(reason: str) -> bool:
-    """Whether a gate was closed because the cluster was away: it opens when that is back, and not by a probe."""
-    return reason.startswith(AWAY)
-
-
 def _publishing() -> Any:
     """Loaded where a cluster is named alone: aiokafka takes a process 5 MB and a tenth of a second."""
     return importlib.import_module("gateway.protocols.publishing")
 
 
-def _linked(catalogue: Catalogue, instance: str, files: Files, options: "ClientOptions | None") -> "Link":
+def _linked(catalogue: Catalogue, instance: str, files: Files, options: ClientOptions | None) -> "Link":
     """In a thread: files are read, and modules loaded. Raises ValueError."""
     cluster = catalogue.kafka
     assert cluster is not None  # noqa: S101 - whoever calls has looked
-    module = _publishing()
-    made = options or module.client_options(cluster.connection, files)
-    link: Link = module.Link(made, cluster.layout.max_bytes, _topics(catalogue, instance))
+    made = options or client_options(cluster.connection, files)
+    link: Link = _publishing().Link(made, cluster.layout.max_bytes, _topics(catalogue, instance))
     return link
 
 

@@ -26,6 +26,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """What one answer of a broker may have: a cluster's whole list of access, for example."""
 
 _REMEDY = "Do they run, is the address right, do tls and sasl fit what they speak?"
+_LOGIN = "Correct sasl or its secret, or have the user made there; where they speak TLS, write tls."
+_GONE = "socket disconnected"
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)  # what goes wrong is said in one sentence, and by us
 
@@ -37,6 +39,7 @@ class Line:
         """Raises ValueError where a secret or a certificate cannot be used."""
         self.seconds = seconds
         self._where = ", ".join(connection.bootstrap)
+        self._logs_in = connection.sasl is not None
         self._who = connection.sasl.username if connection.sasl is not None else "this client"
         milliseconds = int(seconds * 1000)
         self._options = {
@@ -69,6 +72,7 @@ class Line:
         with self._said("let us go"):
             self._waited(closed)
         self._loop.stop(timeout_ms=1000)
+        self._loop.close()
 
     def ask(self, request: Any, what: str, *, node: int | None = None, passing: int | None = None) -> Any:
         """The answer of a broker, of any where none is named. ``what`` is what is done, for the sentence if it fails.
@@ -122,20 +126,15 @@ class Line:
             raise ClusterFailed(self._sentence(error, what)) from error
 
     def _sentence(self, error: Exception, what: str) -> str:
+        if self._turned_away(error):
+            return f"The brokers at {self._where} do not take the login of {self._who}. {_LOGIN}"
         match error:
-            case (
-                errors.SaslAuthenticationFailedError()
-                | errors.IllegalSaslStateError()
-                | errors.UnsupportedSaslMechanismError()
-            ):
-                remedy = "Correct sasl or its secret, or have the user made there."
-                return f"The brokers at {self._where} do not take the login of {self._who}. {remedy}"
             case errors.AuthorizationError():
                 remedy = "Name somebody who may with --user and --password, or --client."
                 return f"{self._who} may not {what}. {remedy}"
             case errors.SecurityDisabledError():
                 return f"The brokers cannot {what}: they ask nobody who he is (authorizer.class.name is not set)."
-            case errors.BrokerResponseError():
+            case errors.BrokerResponseError() if not isinstance(error, errors.RequestTimedOutError):
                 detail = " ".join(str(each) for each in error.args if each)
                 return f"The brokers did not {what}: {detail or error.message}"
             case errors.KafkaConnectionError():
@@ -145,3 +144,9 @@ class Line:
                 return (
                     f"The brokers at {self._where}, asked to {what}, did not answer in {self.seconds:.0f} s. {_REMEDY}"
                 )
+
+    def _turned_away(self, error: Exception) -> bool:
+        """A broker hangs up right behind its no, and the library often sees that first."""
+        told = errors.SaslAuthenticationFailedError, errors.IllegalSaslStateError, errors.UnsupportedSaslMechanismError
+        gone = isinstance(error, errors.KafkaConnectionError) and _GONE in str(error)
+        return isinstance(error, told) or (self._logs_in and gone)

@@ -75,6 +75,14 @@ class Keyring:
     """32 bytes."""
     webhooks: tuple[SigningKey, ...] = ()
     """Ed25519; with all of them every webhook is signed, so that who knows one of them verifies it."""
+    _cipher: AESGCM = field(init=False, repr=False, compare=False)
+    _fingerprints: hmac.HMAC = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Made once: they are used for each document."""
+        object.__setattr__(self, "_cipher", AESGCM(self.master))
+        own = hmac.digest(self.master, b"fingerprints", "sha256")
+        object.__setattr__(self, "_fingerprints", hmac.new(own, digestmod="sha256"))
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
         """Encrypt and bind to a context (what it is and whose), by AES-256-GCM.
@@ -82,11 +90,13 @@ class Keyring:
         Nonces are random, which is sound for 2^32 messages under one key (NIST SP 800-38D, section 8.3).
         """
         nonce = os.urandom(_NONCE)
-        return _SEALED + nonce + AESGCM(self.master).encrypt(nonce, plain, context)
+        return _SEALED + nonce + self._cipher.encrypt(nonce, plain, context)
 
     def mac(self, text: bytes) -> bytes:
         """HMAC-SHA-256 of a fingerprint, under a key of its own that follows from the master key."""
-        return hmac.digest(hmac.digest(self.master, b"fingerprints", "sha256"), text, "sha256")
+        made = self._fingerprints.copy()
+        made.update(text)
+        return made.digest()
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """What was sealed. Raises NotOpened where the bytes, the key or the context are others."""
@@ -94,7 +104,7 @@ class Keyring:
             raise NotOpened("the sealed bytes have an unknown form")
         nonce, body = sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
         try:
-            return AESGCM(self.master).decrypt(nonce, body, context)
+            return self._cipher.decrypt(nonce, body, context)
         except (InvalidTag, ValueError) as error:
             raise NotOpened("the sealed bytes belong to another master key or context, or were changed") from error
 

@@ -95,6 +95,7 @@ class Meters:
             **made,
         )
         self._of_documents(made)
+        self._of_kafka(made)
         self.in_progress = Gauge("gateway_exchanges_in_progress", "Exchanges being worked on.", **made)
         self.commit = Histogram("gateway_journal_commit_seconds", "A durable batch.", buckets=SECONDS, **made)
         self.entries = Counter("gateway_journal_entries", "Entries written.", **made)
@@ -195,6 +196,25 @@ class Meters:
         )
         self.attachment_bytes = Counter("gateway_attachment_bytes", "Their bytes.", ["direction"], **made)
         self.attachments_failing = Gauge("gateway_attachments_failing", "1 while their store fails.", **made)
+
+    def _of_kafka(self, made: dict[str, Any]) -> None:
+        """The cluster on which documents are put for agencies that read it."""
+        self.kafka_up = Gauge("gateway_kafka_up", "0 while the Kafka cluster cannot be reached.", **made)
+        self.kafka_up.set(1)
+        self.kafka_handover = Histogram(
+            "gateway_kafka_handover_seconds", "Until all replicas had it.", buckets=SECONDS, **made
+        )
+        self.kafka_errors = Counter(
+            "gateway_kafka_errors",
+            "Records that were not acknowledged, by what failed.",
+            ["recipient", "error"],
+            **made,
+        )
+        self.kafka_restarts = Counter(
+            "gateway_kafka_producer_restarts", "Producers that were given up, by why.", ["why"], **made
+        )
+        self.kafka_records = Gauge("gateway_kafka_in_flight_records", "Records that are not acknowledged.", **made)
+        self.kafka_bytes = Gauge("gateway_kafka_in_flight_bytes", "Their bytes.", **made)
 
     def _series(self, provider: str, service: str) -> Series:
         where = (provider, service)

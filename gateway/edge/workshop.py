@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, Protocol, TypeVar
 
 from gateway.core.model import AgencyId, ServiceId
-from gateway.protocols import document_http, document_python, http, python, webhook
+from gateway.protocols import document_http, document_python, http, kafka, python, webhook
 from gateway.protocols.handover import TakerFactory
 from gateway.protocols.protocol import Factory, Surroundings
 
@@ -18,6 +18,7 @@ PROTOCOLS: Mapping[str, Factory] = {"http": http.connect, "python": python.conne
 """By the manifest's word. A new protocol is a module in ``protocols`` and a line here."""
 TAKERS: Mapping[str, TakerFactory] = {
     "http": document_http.hand_over,
+    "kafka": kafka.hand_over,
     "python": document_python.hand_over,
     "webhook": webhook.hand_over,
 }

@@ -81,10 +81,18 @@ def _said(handed: Handed) -> dict[str, str]:
         if value is not None and (text := str(value)).isascii() and text.isprintable():
             said[name] = text
     if attachments := envelope.get("attachments"):
-        said["Exchange-Attachments"] = ", ".join(f'"{each["attachment"]}"' for each in attachments)
+        said["Exchange-Attachments"] = ", ".join(map(_named, attachments))
     if handed.kind != "receipt":
         said["Content-Digest"] = str(envelope["digest"])
     return said
+
+
+def _named(attachment: Mapping[str, Any]) -> str:
+    """A file's id, with the place where an agent has laid it (RFC 9651, section 3.1.2)."""
+    path = attachment.get("path")
+    laid = isinstance(path, str) and path.isascii() and path.isprintable()
+    where = str(path).replace("\\", "\\\\").replace('"', '\\"') if laid else ""
+    return f'"{attachment["attachment"]}"' + (f';path="{where}"' if where else "")
 
 
 def _number(body: bytes, pointer: tuple[str, ...]) -> str | None:

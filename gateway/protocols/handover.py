@@ -32,6 +32,10 @@ class Handed:
     traceparent: str
     seconds: float
     """What the hand-over may take."""
+    lane: str = ""
+    """Keyed hash, in hex, of what it must stay in order with: nothing personal."""
+    statement: str | None = None
+    """Signed like a receipt, where the receipt does not name this recipient and this body (core.cloudevent.Event)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Documents, events and receipts put on the agency's own topics: acknowledged by all replicas is arrived."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import orjson
 
@@ -13,17 +12,7 @@ from gateway.core.model import AgencyId, Way
 from gateway.protocols import options
 from gateway.protocols.flights import Record
 from gateway.protocols.handover import Accepted, Handed, NotTaken, Taker
-from gateway.protocols.protocol import Surroundings
-
-
-class Publishes(Protocol):
-    """The cluster of the catalogue in use."""
-
-    instance: str
-    issuer: str
-
-    async def publish(self, record: Record, seconds: float) -> None:
-        """Returns when all replicas have it. Raises NotTaken."""
+from gateway.protocols.protocol import Publishes, Surroundings
 
 
 def hand_over(way: Way, surroundings: Surroundings) -> Taker:

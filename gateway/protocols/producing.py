@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, errors
@@ -41,6 +41,13 @@ class _Client(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no types
     """Asks for topics without making them, and with a pause between; and once it has ended, does nothing more."""
 
     asked = ended = False
+    told: Callable[[], None]
+    """Called when a connection broke."""
+
+    def _on_connection_closed(self, connection: Any, reason: Any) -> None:
+        super()._on_connection_closed(connection, reason)
+        if not self.ended:
+            self.told()
 
     def force_metadata_update(self) -> "asyncio.Future[bool]":
         if not self.ended:
@@ -87,8 +94,8 @@ class Session:
         self._producer: Any = None
         self.brokers = Brokers(options)
 
-    async def open(self) -> None:
-        """Ready to send. Raises Unreachable."""
+    async def open(self, broken: Callable[[], None]) -> None:
+        """Ready to send; ``broken`` is called whenever a connection has broken. Raises Unreachable."""
         await self.brokers.ask((), LOOK_SECONDS)
         servers = self._options["bootstrap_servers"]
         options = {**self._options, "bootstrap_servers": random.sample(servers, len(servers))}
@@ -103,6 +110,7 @@ class Session:
             request_timeout_ms=int(REQUEST_SECONDS * 1000),
         )
         self._producer.client.__class__ = _Client  # aiokafka makes its client itself
+        self._producer.client.told = broken
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._producer.start()
@@ -143,7 +151,7 @@ class Session:
 
         ``alone``: no other record shares its batch. Raises errors of aiokafka, and then it is not on its way.
         """
-        producer = self._producer
+        producer, headers = self._producer, list(headers)
         if not alone:
             sent: asyncio.Future[Any] = await producer.send(topic, value=value, key=key, headers=headers)
             return sent

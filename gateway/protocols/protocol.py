@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.catalogue.files import NOTHING, Files
 from gateway.core.model import Endpoint, ServiceId, SystemId
 from gateway.core.reach import Reach
+from gateway.protocols.flights import Record
 
 MAX_ANSWER_BYTES = 1024 * 1024
 """Bytes that a provider's answer may have, whatever the service."""
@@ -104,6 +105,22 @@ class Surroundings:
     """What was declared: the bytes of each ``adapter.py``, and the secrets that ``secret_headers`` and ``tls`` name."""
     webhook_keys: Sequence[Ed25519PrivateKey] = ()
     """With which webhooks are signed, all of them."""
+    kafka: "Publishes | None" = None
+
+
+class Publishes(Protocol):
+    """The Kafka cluster of the catalogue in use."""
+
+    @property
+    def instance(self) -> str:
+        """Stands in the names of topics."""
+
+    @property
+    def issuer(self) -> str:
+        """Where schemas are found."""
+
+    async def publish(self, record: Record, seconds: float) -> None:
+        """Returns when all replicas that are in sync have it. Raises ``handover.NotTaken``."""
 
 
 @dataclass(frozen=True, slots=True)

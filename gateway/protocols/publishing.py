@@ -19,6 +19,9 @@ from gateway.protocols.kafka_link import ClientOptions
 from gateway.protocols.producing import Session
 from gateway.protocols.supervision import RETRY_SECONDS, Link, Supervisor, Watcher
 
+ATTEMPTS = 4
+"""Of one record, with a producer each: more than one only where the producer was to blame, or was replaced."""
+
 _SIZE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 _UNDECIDED = (
     *(errors.OutOfOrderSequenceNumber, errors.ProducerFenced, errors.InvalidProducerEpoch, errors.UnknownProducerId),
@@ -84,13 +87,13 @@ class Publisher:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         until, before, alone = begun + seconds, False, False
-        for last in (False, True):
+        for attempt in range(1, ATTEMPTS + 1):
             session = await self._usable(record, until, before=before)
             try:
                 await self._sent(_Attempt(session, record, until, before, alone))
             except _Again as again:
                 self._supervisor.replace(session, "failed")
-                if last or loop.time() >= until:
+                if attempt == ATTEMPTS or loop.time() >= until:
                     raise again.fault from again
                 before, alone = again.fault.sent, again.alone
             else:
@@ -128,7 +131,8 @@ class Publisher:
         except errors.KafkaError as error:
             raise self._refused(attempt, error, sent=flight is not None) from error
         except Exception as error:
-            fault = self._fault(record, "other", NotTaken(_named(error), sent=True, whole=True))
+            why, sent = f"a record for the topic {record.topic} met {_named(error)}", flight is not None
+            fault = self._fault(record, "other", NotTaken(why, sent=sent or attempt.before, whole=False))
             raise _Again(fault, alone=attempt.alone) from error
 
     def _late(self, record: Record, *, sent: bool) -> NotTaken:

@@ -144,6 +144,8 @@ class Supervisor:
                 await self._open(session, link)
                 why = await self._watched(session, link)
             except Unreachable as error:
+                if session is self._present:
+                    self._watcher.replaced("lost")
                 self._say(str(error))
             except Exception as error:  # noqa: BLE001 - whatever goes wrong, the next attempt must come
                 self._say(f"the gateway itself failed: {type(error).__name__}")
@@ -158,7 +160,7 @@ class Supervisor:
 
     async def _open(self, session: Session, link: Link) -> None:
         """Raises Unreachable."""
-        await session.open()
+        await session.open(self.doubt)
         if link.topics:
             await session.look(sorted(link.topics))
         self.heard()

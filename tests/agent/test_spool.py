@@ -131,6 +131,25 @@ async def test_an_id_that_is_a_path_is_none(store: Store, name: str) -> None:
         await store.spool.fetched("../" + ID, [entry()])
 
 
+@pytest.mark.parametrize("forged", ["f2", "../f1", "gone"])
+async def test_an_id_that_somebody_changed_rejects_nothing(store: Store, forged: str) -> None:
+    """The digest is what the gateway signed: it is asked under which id the file with that digest lies (A8)."""
+    store.double.files["f2"] = b"another one"
+    store.double.listed = {"f1": digest(PDF)}
+    (told,) = await store.spool.fetched(ID, [entry(forged)])
+    assert (told["attachment"], read(told)) == ("f1", PDF)
+
+
+async def test_a_file_under_anothers_id_is_not_taken_for_it(store: Store) -> None:
+    """Also where it lies there already, fetched for the same document, by this process or the one before."""
+    store.double.files["f2"] = b"two"
+    store.double.listed = {"f1": digest(PDF), "f2": digest(b"two")}
+    await store.spool.fetched(ID, [entry(), entry("f2", b"two")])
+    swapped = [entry("f2"), entry("f1", b"two")]
+    for spool in (store.spool, store.bounded()):
+        assert [read(each) for each in await spool.fetched(ID, swapped)] == [PDF, b"two"]
+
+
 async def test_files_go_when_their_time_is_over(store: Store) -> None:
     """Counted in hours that the agent ran, from the outcome on; no clock is asked."""
     store.unfinished.add(ID)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,36 +10,46 @@ from typing import Any
 import pytest
 
 from gateway.core.model import Standing
+from gateway.edge.documents import leasing
 from tests.fakes import handovers
+from tests.fakes.brokers import kafka
 from tests.fakes.correspondents import POLITE, Letters
 from tests.fakes.databases import server, shared, url
 from tests.fakes.deliveries import DeliveryTown, delivering, founded
 from tests.fakes.handovers import shown
 from tests.fakes.town import until
-from tests.fakes.ways import WAYS, Mood, System
+from tests.fakes.ways import WAYS, Fetched, Mood, Read, System
 
-__all__ = ["server", "shared", "url"]
+__all__ = ["kafka", "server", "shared", "url"]
 
-PUSHED = [name for name in WAYS if name != "mailbox"]
+PUSHED = [name for name in WAYS if name not in ("mailbox", "kafka")]
+"""Where the gateway meets the recipient's failure: a mailbox waits for the recipient, and a topic takes what a system
+would fail at; a broker that fails is met in tests/kafka."""
 
 
 @pytest.fixture(params=WAYS)
 async def system(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[System]:
     """The interior ministry's, by one of the ways."""
     made = WAYS[request.param](tmp_path)
+    if isinstance(made, Read):
+        made.brokers = request.getfixturevalue("kafka")
     async with made.open():
         yield made
 
 
 @pytest.fixture
 async def town(system: System, url: str | None, tmp_path: Path) -> AsyncIterator[DeliveryTown]:
-    async with delivering(tmp_path, terms(system), url=url, files=system.files) as made, system.working(made):
+    async with _delivering(system, url, tmp_path) as made, system.working(made):
         yield made
+
+
+def _delivering(system: System, url: str | None, folder: Path) -> AbstractAsyncContextManager[DeliveryTown]:
+    return delivering(folder, terms(system), url=url, files=system.files, topics=system.topics)
 
 
 def terms(system: System, **changes: Any) -> Letters:
     """Everything for the interior ministry goes its way."""
-    return replace(POLITE, ways={"interior": (system.way,)}, **changes)
+    return replace(POLITE, ways={"interior": (system.way,)}, kafka=system.cluster, **changes)
 
 
 async def sent(town: DeliveryTown, *cases: str) -> list[str]:
@@ -105,14 +116,17 @@ async def test_a_failure_is_tried_again(town: DeliveryTown, system: System) -> N
     assert [document for document, body in system.taken if body["case"] == "A"] == [first, second]
 
 
-async def test_what_is_suspended_waits_unsent(town: DeliveryTown, system: System) -> None:
+async def test_what_is_suspended_waits_unsent(
+    town: DeliveryTown, system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the agreement is suspended nothing reaches the recipient; when that is lifted, everything goes."""
+    monkeypatch.setattr(leasing, "PAUSE_SECONDS", 0.5)
     await system.feels(Mood.AWAY)
     ids = await sent(town, "A", "B")
     await looked(town)  # what was begun before has failed
     town.changed(terms(system, standing=Standing.SUSPENDED))
     await system.feels(Mood.TAKES)
-    await (looked(town) if system.way.pulled else held_back(town, system.way.protocol))
+    await (system.asked() if isinstance(system, Fetched) else held_back(town, system.way.protocol))
     assert (system.taken, system.met) == ([], [])
     town.changed(terms(system))
     await comes_to(town, ids, system.end)
@@ -138,7 +152,7 @@ async def test_what_ended_is_undeliverable(town: DeliveryTown, system: System) -
 async def held_back(town: DeliveryTown, protocol: str) -> None:
     """Wait until the second decision has kept something from going."""
     counted = f'gateway_delivery_attempts_total{{outcome="waits",protocol="{protocol}",recipient="interior"}}'
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while not (await town.metrics()).get(counted):
             pass
 
@@ -153,7 +167,7 @@ async def looked(town: DeliveryTown, times: int = 3) -> None:
 async def test_what_was_in_hand_at_a_kill_comes_again(system: System, url: str | None, tmp_path: Path) -> None:
     """A document that was accepted before a stop is handed over after it, under the same id."""
     async with founded(tmp_path, url) as town:
-        town.files = system.files
+        town.files, town.topics = system.files, system.topics
         await system.feels(Mood.AWAY)
         async with town.serving(terms(system)):
             ids = await sent(town, "A", "A")

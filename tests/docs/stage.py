@@ -64,6 +64,7 @@ def copied(folder: Path) -> Path:
     """A copy of the catalogue that a page may change; what is derived in it is fresh."""
     for name in FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "kafka.yaml", folder)
     derived.refresh(folder)
     return folder
 

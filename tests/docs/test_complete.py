@@ -17,7 +17,8 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 import gateway.adapter
 import gateway.client
 from gateway.__main__ import app
-from gateway.catalogue import manifests, members
+from gateway.agent.meters import AgentMeters
+from gateway.catalogue import agent_form, clusters, manifests, members
 from gateway.catalogue.refusal_page import markdown
 from gateway.catalogue.refusal_page import page as served
 from gateway.core.entry import Step
@@ -44,7 +45,8 @@ def _written(default: object) -> str:
 
 
 def _metrics() -> Iterator[tuple[str, tuple[str, ...]]]:
-    for metric in (*vars(Meters()).values(), *vars(ParentMeters()).values()):
+    agents = AgentMeters("treasury", "DEMO")
+    for metric in (*vars(Meters()).values(), *vars(ParentMeters()).values(), *vars(agents).values()):
         labels = getattr(metric, "_labelnames", None)
         if labels is not None:
             yield metric.describe()[0].name + ("_total" if isinstance(metric, Counter) else ""), labels
@@ -58,10 +60,12 @@ def test_every_metric_has_its_row() -> None:
         assert [label for label in labels if f"`{label}`" not in rows[name]] == []
 
 
-def _commands(group: TyperGroup, before: str) -> Iterator[tuple[str, TyperCommand]]:
+def _commands(group: TyperGroup, before: str) -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
             yield from _commands(command, f"{before} {name}")
+            if command.invoke_without_command:
+                yield f"{before} {name}", command
         elif isinstance(command, TyperCommand) and not command.hidden:
             yield f"{before} {name}", command
 
@@ -114,6 +118,10 @@ MANIFESTS = {
         *(members.HttpEndpoint, members.PythonEndpoint, members.Tls, members.MailboxDelivery),
         *(members.WebhookDelivery, members.HttpDelivery, members.PythonDelivery, members.Publication),
         *(members.Subscription,),
+    ),
+    "docs/agent.md": (
+        *(agent_form.Agent, agent_form.Attached, agent_form.HttpWay, agent_form.WebhookWay, agent_form.PythonWay),
+        *(clusters.Connection, clusters.Sasl),
     ),
     "docs/agreements.md": (
         *(manifests.Agreement, members.Valid, manifests.Grant, manifests.Limits, manifests.Signature),
@@ -191,7 +199,7 @@ def test_limits_are_those_of_the_program() -> None:
 
 def test_every_limit_has_its_row() -> None:
     """A constant that is called MAX of the program's own side stands in docs/security.md."""
-    layers = ("gateway/core", "gateway/protocols", "gateway/edge")
+    layers = ("gateway/core", "gateway/protocols", "gateway/edge", "gateway/agent")
     text = "\n".join(
         f"{path.stem}.{line}" for layer in layers for path in (ROOT / layer).glob("*.py") for line in _lines(path)
     )

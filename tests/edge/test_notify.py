@@ -29,7 +29,7 @@ def test_a_life_is_told(systemd: socket.socket) -> None:
     assert systemd.recv(100) == b"STOPPING=1"
 
 
-@pytest.mark.parametrize(("whose", "signs"), [(str(os.getpid()), 3), ("", 3), ("1", 0)])
+@pytest.mark.parametrize(("whose", "signs"), [(str(os.getpid()), 3), ("", 3), ("1", 0)], ids=["me", "all", "else"])
 async def test_signs_of_life_are_given_where_they_are_wanted(
     systemd: socket.socket, monkeypatch: pytest.MonkeyPatch, whose: str, signs: int
 ) -> None:

@@ -295,3 +295,17 @@ async def test_javascript_verifies_what_arrives(outbound: HttpOutbound, office: 
     assert await node.verified(place, {**said, "body": said["body"].replace("Drainage", "drainage")}) is None
     stranger = OKPAlgorithm.to_jwk(Ed25519PrivateKey.generate().public_key(), as_dict=True)
     assert await node.verified(place, {**said, "jwk": stranger}) == {**told, "asymmetric": False}
+
+
+async def test_where_an_agent_laid_a_file(outbound: HttpOutbound, office: Office, tmp_path: Path) -> None:
+    """HTTP says it with the file's id, a webhook in its envelope; a secret alone signs at an agent."""
+    (file,) = HANDED.envelope["attachments"]
+    laid = replace(HANDED, envelope={**HANDED.envelope, "attachments": [{**file, "path": '/var/a "b"/at-1'}]})
+    await push(of(office, "http"), around(outbound), laid)
+    secret = {"interior.hook": SECRET}
+    bare = replace(around(outbound, tmp_path, **secret), webhook_keys=())
+    await push(of(office, secret="interior.hook"), bare, laid)
+    by_http, hooked = office.seen
+    assert by_http.headers["Exchange-Attachments"] == r'"at-1";path="/var/a \"b\"/at-1"'
+    told = Webhook(SECRET).verify(hooked.body, dict(hooked.headers))
+    assert told["data"]["attachments"][0]["path"] == '/var/a "b"/at-1'

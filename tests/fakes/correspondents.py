@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
+from gateway.core.kafka import Cluster
 from gateway.core.life import Accepted, Approval, Calendar, End, Life, Span
 from gateway.core.minimise import cut_of
 from gateway.core.model import (
@@ -157,6 +158,7 @@ class Letters:
     holidays: frozenset[date] = frozenset()
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Fields of services that are other ones."""
+    kafka: Cluster | None = None
 
 
 POLITE = Letters()
@@ -276,4 +278,6 @@ def catalogue_of(keys: Mapping[str, idp.Key], letters: Letters) -> Catalogue:
         services=[replace(each, **letters.services.get(each.id, {})) for each in SERVICES],
         agreements=_agreements(letters),
     )
-    return replace(made, calendar=Calendar(holidays=letters.holidays), purposes={PURPOSE: "Correspondence"})
+    return replace(
+        made, calendar=Calendar(holidays=letters.holidays), kafka=letters.kafka, purposes={PURPOSE: "Correspondence"}
+    )

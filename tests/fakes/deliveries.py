@@ -42,7 +42,7 @@ class Delivering(Watched):
         outbound = await stack.enter_async_context(HttpOutbound())
         signing = tuple(each.key for each in self._keyring.webhooks)
         around = Surroundings(outbound, python=True, webhook_keys=signing)
-        self.systems = Systems(Providers(around, time.monotonic), Takers(around))
+        self.systems = Systems(Providers(around, time.monotonic), Takers(around, kafka=self.kafka))
         stack.push_async_callback(self.systems.takers.close)
         self.systems.adopt(await self.systems.connect(self._loaded, self.files))
         return self.systems
@@ -59,10 +59,13 @@ class DeliveryTown(PostTown):
 
     gateway: Delivering
     files: Files = NOTHING
+    topics = "DEMO"
+    """With what its topics' names begin: one broker serves all tests."""
 
     def made(self, chosen: Settings, catalogue: Catalogue) -> Delivering:
         """The gateway, before it is up."""
         gateway = Delivering(chosen, catalogue, self._keyring, self.valve)
+        gateway.kafka.instance = self.topics
         gateway.files = self.files
         return gateway
 
@@ -143,10 +146,16 @@ async def founded(folder: Path, url: str | None = None) -> AsyncIterator[Deliver
 
 @asynccontextmanager
 async def delivering(
-    folder: Path, letters: Letters, *, url: str | None = None, files: Files = NOTHING, **settings: Any
+    folder: Path,
+    letters: Letters,
+    *,
+    url: str | None = None,
+    files: Files = NOTHING,
+    topics: str = "DEMO",
+    **settings: Any,
 ) -> AsyncIterator[DeliveryTown]:
     """A town with its gateway up."""
     async with founded(folder, url) as town:
-        town.files = files
+        town.files, town.topics = files, topics
         async with town.serving(letters, **settings):
             yield town

@@ -26,6 +26,8 @@ LETTER = "letters.case_file.v1"
 """In the order of its case."""
 BRIEF = "letters.brief.v1"
 """Expires within two seconds."""
+NOTE = "letters.note.v1"
+"""Keeps no order with others."""
 CHANGE = "letters.change.v1"
 """Waits for the hall's registrar."""
 HALL = "hall"
@@ -35,8 +37,9 @@ DAYS = {"from": date(2026, 1, 1), "until": date(2099, 12, 31)}
 _WORDS = {"case": {"type": "string"}, "n": {"type": "integer"}, "text": {"type": "string"}}
 _SCHEMA = {"type": "object", "required": ["case", "n"], "properties": _WORDS, "additionalProperties": False}
 _SERVICES: Mapping[str, Mapping[str, object]] = {
-    LETTER: {"order_by": "/case"},
+    LETTER: {"order_by": "/case", "attachments": {"types": ["text/plain"], "max_bytes": 2**20}},
     BRIEF: {"deliver_within": "2s"},
+    NOTE: {},
     CHANGE: {"done_at": "registered"},
 }
 _YAML = YAML()
@@ -58,7 +61,15 @@ class District:
     """Its folders, and what its systems show of themselves."""
 
     folder: Path
+    kafka: str = ""
+    """The address of a broker, where agencies have a topic."""
+    listen: str = "127.0.0.1:0"
+    """Of the next gateway: one that comes back is found where it was."""
     _private: dict[str, idp.Key] = field(default_factory=dict)
+
+    def key(self, system: str) -> idp.Key:
+        """Of a system, as it has it itself."""
+        return self._private[system]
 
     def token(self, system: str) -> str:
         """An access token as the gateway issues it."""
@@ -94,6 +105,9 @@ class District:
             self._service(name, more)
         said = [{"code": PURPOSE, "title": "Letters"}]
         self._write("schemas/common/purposes.yaml", {"source": "tests", "date": date(2026, 1, 1), "purposes": said})
+        if self.kafka:
+            topics = {"partitions": 3, "replication": 1, "min_insync": 1}
+            self._write("kafka.yaml", {"bootstrap": [self.kafka], "topics": topics})
         some = tuple(pushed)
         self._agency("capital", {"systems": {"desk": {"keys": self._key(SENDER)}}, **self._issuer(PERSONS)})
         mailbox = {"services": ["*"], "protocol": "mailbox", "unit": "registry"}
@@ -136,7 +150,7 @@ class District:
         grants: list[dict[str, Any]] = [
             {"service": service, "provider": each, "consumers": [SENDER], "purposes": [PURPOSE]}
             for each in recipients
-            for service in (LETTER, BRIEF)
+            for service in (LETTER, BRIEF, NOTE)
         ]
         second = {"approval": {"by": "provider", "role": "registrar"}}
         last = {"service": CHANGE, "provider": HALL, "consumers": [SENDER], "purposes": [PURPOSE], "require": [second]}
@@ -151,5 +165,7 @@ class District:
 
 
 def _way(each: Pushed) -> dict[str, object]:
+    if each.protocol == "kafka":
+        return {"services": ["*"], "protocol": "kafka"}
     there = {"protocol": each.protocol, "url": each.url, "allow": ["loopback"]}
     return {"services": ["*"], **there, "deadline": each.deadline, "concurrency": each.concurrency}

@@ -24,6 +24,7 @@ class Estate:
         self.root = folder / "estate"
         for name in ("schemas", "adapters", "policies"):
             shutil.copytree(ROOT / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "kafka.yaml", self.root)
         shutil.copytree(ROOT / "deploy/demo/keys", self.root / "keys", ignore=shutil.ignore_patterns("private"))
         self.edit(DIRECTORY, "rate: 20/s", "rate: 100000/s")  # nothing is signed there, and tests ask often
 

@@ -46,7 +46,7 @@ async def shown(town: DeliveryTown, document: str) -> Mapping[str, Any]:
     return found
 
 
-async def comes_to(town: DeliveryTown, document: str, *states: str, seconds: float = 15) -> Mapping[str, Any]:
+async def comes_to(town: DeliveryTown, document: str, *states: str, seconds: float = 30) -> Mapping[str, Any]:
     """Wait until its sender sees it in one of the states, as senders do: by calls that wait for a change."""
     found: Mapping[str, Any] = {}
     with suppress(TimeoutError):
@@ -63,7 +63,7 @@ async def comes_to(town: DeliveryTown, document: str, *states: str, seconds: flo
 
 async def met(office: Office, times: int = 1) -> None:
     """Wait until it was asked so often more."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         for _ in range(times):
             await office.arrived.acquire()
 
@@ -80,6 +80,6 @@ def gates(town: DeliveryTown) -> list[tuple[Any, ...]]:
 
 async def closed(town: DeliveryTown) -> None:
     """Wait until a gate is."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while not gates(town):
             await town.metrics()  # a request, while others run

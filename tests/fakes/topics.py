@@ -1,68 +1,79 @@
-"""A topic as somebody else's client sees it: kafka-python, which has no code in common with the gateway's producer."""
+"""A town some of whose agencies read Kafka, and what stands on their topics."""
 
-import asyncio
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-
-PATIENCE = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """As it lies there."""
-
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-
-    def said(self, name: str) -> str:
-        """The one header of that name."""
-        (found,) = (value for each, value in self.headers if each == name)
-        return found.decode()
+from gateway.core import cloudevent, kafka
+from gateway.core.cloudevent import Event
+from gateway.core.kafka import Cluster
+from gateway.core.model import Way
+from tests.fakes.brokers import Brokers
+from tests.fakes.correspondents import POLITE, Letters, way
+from tests.fakes.deliveries import DeliveryTown, delivering
+from tests.fakes.readers import on_topics, read_all
 
 
-async def records(bootstrap: str, topic: str, count: int) -> list[Record]:
-    """The first ones of a topic, by partition and position, as soon as there are so many."""
-    return await asyncio.to_thread(_read, bootstrap, topic, count)
+def read(agency: str, *services: str, **more: Any) -> Way:
+    """Its own topic."""
+    return way(agency, *services, protocol="kafka", **more)
 
 
-async def write(bootstrap: str, topic: str, record: Record) -> None:
-    """Put it there once more, behind what there is in its partition."""
-    await asyncio.to_thread(_write, bootstrap, topic, record)
+def receipts(agency: str) -> Way:
+    """The receipts of what it sent, on a topic of their own."""
+    return replace(read(agency, name="receipts"), services=(), receipts=True)
 
 
-def _read(bootstrap: str, topic: str, count: int) -> list[Record]:
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap.split(","), enable_auto_commit=False)
-    found: list[Record] = []
-    try:
-        partitions: Sequence[TopicPartition] = [
-            TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())
-        ]
-        consumer.assign(partitions)
-        consumer.seek_to_beginning(*partitions)
-        end = time.monotonic() + PATIENCE
-        while len(found) < count and time.monotonic() < end:
-            for several in consumer.poll(timeout_ms=100).values():
-                found += (
-                    Record(each.partition, each.offset, each.key, each.value, tuple(each.headers)) for each in several
-                )
-    finally:
-        consumer.close()
-    assert len(found) >= count, f"{topic} has {len(found)} records after {PATIENCE:.0f} s"
-    return sorted(found, key=lambda each: (each.partition, each.offset))
+def read_by(*ways: Way, cluster: Cluster, **more: Any) -> Letters:
+    """These ways, and mailboxes for the others."""
+    by: dict[str, tuple[Way, ...]] = {}
+    for each in ways:
+        by[each.agency] = (*by.get(each.agency, ()), each)
+    return replace(POLITE, ways=by, kafka=cluster, **more)
 
 
-def _write(bootstrap: str, topic: str, record: Record) -> None:
-    producer = KafkaProducer(bootstrap_servers=bootstrap.split(","))
-    try:
-        sent = producer.send(
-            topic, record.value, key=record.key, headers=list(record.headers), partition=record.partition
-        )
-        sent.get(timeout=PATIENCE)
-    finally:
-        producer.close(timeout=PATIENCE)
+class Topics:
+    """Of one town, on a broker that it shares with others."""
+
+    def __init__(self, brokers: Brokers) -> None:
+        self.brokers = brokers
+        self.instance = f"T{uuid4().hex[:8]}"
+
+    def of(self, way: Way) -> str:
+        """The name of its topic."""
+        named = kafka.topic if way.services else kafka.receipts_topic
+        return named(self.instance, way.agency)
+
+    async def make(self, *ways: Way) -> None:
+        """Make theirs."""
+        for each in ways:
+            await self.brokers.topic(self.of(each))
+
+    async def records(self, way: Way, count: int) -> Sequence[Any]:
+        """The first so many, in the order of their time."""
+        return sorted(await read_all(self.brokers.bootstrap, self.of(way), count), key=lambda each: each.timestamp)
+
+    async def events(self, town: DeliveryTown, way: Way, count: int) -> Sequence[tuple[Event, bytes]]:
+        """The same, believed by a reader that has the gateway's keys alone."""
+        jwks = (await town.ask("GET", "/.well-known/jwks.json")).body
+        found = []
+        for record in await self.records(way, count):
+            event = cloudevent.read(record.key, record.value, record.headers)
+            cloudevent.genuine(event, record.value, jwks, "DEMO", way.agency)
+            found.append((event, record.value))
+        return found
+
+
+@asynccontextmanager
+async def reading_town(
+    folder: Path, topics: Topics, *ways: Way, bootstrap: str = "", made: bool = True, **more: Any
+) -> AsyncIterator[DeliveryTown]:
+    """A town with these ways and their topics; not ``made``: without the topics."""
+    if made:
+        await topics.make(*ways)
+    letters = read_by(*ways, cluster=on_topics(*(bootstrap or topics.brokers.bootstrap).split(",")))
+    async with delivering(folder, letters, topics=topics.instance, **more) as town:
+        yield town

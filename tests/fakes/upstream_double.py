@@ -31,6 +31,8 @@ class UpstreamDouble(GatewayDouble):
     codes: dict[str, Fault] = field(default_factory=dict)
     """What it says to outcomes of a document, always."""
     files: dict[str, bytes] = field(default_factory=dict)
+    listed: dict[str, str] = field(default_factory=dict)
+    """Files that it names as those of a document, with their digests."""
     ranges: list[str | None] = field(default_factory=list)
     """The header Range of each download."""
     cut_after: deque[int] = field(default_factory=deque)
@@ -42,6 +44,7 @@ class UpstreamDouble(GatewayDouble):
         app.router.add_get("/.well-known/jwks.json", self._keys)
         app.router.add_post("/v1/inbox/{id}", self._outcome)
         app.router.add_get("/v1/attachments/{id}", self._file)  # and HEAD
+        app.router.add_get("/v1/documents/{id}", self._document)
 
     async def _keys(self, request: web.Request) -> web.StreamResponse:
         self.fetched += 1
@@ -57,6 +60,15 @@ class UpstreamDouble(GatewayDouble):
             return await fault(request)
         self.told.append((document, body))
         return web.json_response({"document": document, "state": body["outcome"], "receipt": "…"})
+
+    async def _document(self, request: web.Request) -> web.StreamResponse:
+        named = request.match_info["id"]
+        fault = self._fault(request)
+        if fault is not None:
+            return await fault(request)
+        files = [{"attachment": name, "digest": told} for name, told in self.listed.items()]
+        told = {"document": named, "state": "arrived", "recipients": [], "attachments": files}
+        return web.json_response(told)
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         fault, name = self._fault(request), request.match_info["id"]

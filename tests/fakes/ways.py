@@ -6,17 +6,23 @@ from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 from aiohttp import web
 
 from gateway.catalogue.files import NOTHING, Files
+from gateway.core import cloudevent, kafka
+from gateway.core.kafka import Cluster
 from gateway.core.model import Way
 from gateway.edge.tasks import cancelled
 from tests.fakes import correspondents
+from tests.fakes.brokers import Brokers
 from tests.fakes.correspondents import REGISTER
 from tests.fakes.deliveries import DeliveryTown, declared_in, push
-from tests.fakes.town import Office
+from tests.fakes.links import Link
+from tests.fakes.readers import on_topics, reading
+from tests.fakes.town import Office, until
 
 ADAPTER = """
 import json
@@ -54,6 +60,7 @@ class System:
 
     end = "arrived"
     """How far a document comes by itself."""
+    topics = "DEMO"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,6 +70,11 @@ class System:
         """Id, whether it was announced as perhaps not the first time, body; of each attempt that reached it."""
         self.taken: list[tuple[str, Any]] = []
         """What it kept."""
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """That of its topic."""
+        return None
 
     @property
     def way(self) -> Way:
@@ -185,11 +197,17 @@ class Fetched(System):
         self._there = asyncio.Event()
         self._there.set()
         self._asking = asyncio.Lock()
+        self._answers = 0
 
     async def feels(self, mood: Mood) -> None:
         (self._there.clear if mood is Mood.AWAY else self._there.set)()
         async with self._asking:  # what it asked before has its answer
             self.mood = mood
+
+    async def asked(self) -> None:
+        """Wait until it has asked once more and knows what there is."""
+        before = self._answers
+        await until(lambda: self._answers > before)
 
     @asynccontextmanager
     async def working(self, town: DeliveryTown) -> AsyncIterator[None]:
@@ -214,6 +232,71 @@ class Fetched(System):
                 said |= {"outcome": "rejected", "reason": "refused_by_system"}
             answer = await town.say("POST", f"/inbox/{each['id']}", REGISTER, said)
             assert answer.status == 200, answer.body
+        self._answers += 1
 
 
-WAYS = {"mailbox": Fetched, "webhook": Pushed, "http": Posted, "python": Coded}
+class Read(System):
+    """By its own topic on a real broker, which its own program reads: it looks at ids, and says what became of them.
+
+    It is away when the gateway cannot reach the broker; its own program can all the time.
+    """
+
+    end = "retrieved"
+    brokers: Brokers
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.topics = f"T{uuid4().hex[:8]}"
+        self._link: Link
+        self._town: DeliveryTown | None = None
+        self._seen: set[str] = set()
+
+    @property
+    def way(self) -> Way:
+        return correspondents.way("interior", protocol="kafka")
+
+    @property
+    def cluster(self) -> Cluster | None:
+        return on_topics(f"127.0.0.1:{self._link.port}")
+
+    async def feels(self, mood: Mood) -> None:
+        self._link.refusing = mood is Mood.AWAY
+        if mood is Mood.AWAY:
+            self._link.drop()
+            if self._town is not None and self._town.gateway.kafka._publisher is not None:
+                await until(lambda: self._town is None or self._town.gateway.kafka.away)
+        self.mood = mood
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        await self.brokers.topic(kafka.topic(self.topics, "interior"))
+        async with self.brokers.linked() as self._link:
+            yield
+
+    @asynccontextmanager
+    async def working(self, town: DeliveryTown) -> AsyncIterator[None]:
+        self._town = town
+        async with reading(self.brokers.bootstrap, kafka.topic(self.topics, "interior")) as records:
+            task = asyncio.create_task(self._take(town, records))
+            try:
+                yield
+            finally:
+                await cancelled(task)
+
+    async def _take(self, town: DeliveryTown, records: AsyncIterator[Any]) -> None:
+        jwks = (await town.ask("GET", "/.well-known/jwks.json")).body
+        async for record in records:
+            event = cloudevent.read(record.key, record.value, record.headers)
+            cloudevent.genuine(event, record.value, jwks, "DEMO", "interior")
+            if event.id in self._seen:
+                continue
+            self._seen.add(event.id)
+            self.note(event.id, orjson.loads(record.value), again=event.envelope["redelivered"])
+            said = {"outcome": "retrieved"}
+            if self.mood is Mood.REFUSES:
+                said = {"outcome": "rejected", "reason": "refused_by_system"}
+            answer = await town.say("POST", f"/inbox/{event.id}", REGISTER, said)
+            assert answer.status == 200, answer.body
+
+
+WAYS = {"mailbox": Fetched, "webhook": Pushed, "http": Posted, "python": Coded, "kafka": Read}

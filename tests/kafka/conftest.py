@@ -1,5 +1,6 @@
-"""The broker that this folder's tests share."""
+"""The brokers that this folder's tests share."""
 
 from tests.fakes.brokers import kafka
+from tests.fakes.guarded import guarded
 
-__all__ = ["kafka"]
+__all__ = ["guarded", "kafka"]

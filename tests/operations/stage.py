@@ -14,7 +14,7 @@ from uuid import uuid4
 import aiohttp
 from aiohttp import web
 
-from deploy.demo.ministries import VARIABLES
+from deploy.demo.ministries import KAFKA, VARIABLES
 from deploy.demo.papers import ALERT, LETTER, LETTER_BODY, alert
 from gateway.client import GatewayClient, GatewayError, Pace
 from tests.behaviour.server import Server
@@ -139,6 +139,7 @@ def _copied(folder: Path) -> Path:
     """The demonstration's catalogue; whoever reads Lampang's directory has a quota."""
     for name in ("schemas", "adapters", "policies"):
         shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "kafka.yaml", folder)
     path = folder / DIRECTORY
     saensuk, limits, lampang = path.read_text("utf-8").partition("    limits: {rate: 20/s}\n")
     assert limits
@@ -157,7 +158,7 @@ async def staged(folder: Path, server: Server) -> AsyncIterator[Stage]:
         await office.open()
         stack.push_async_callback(office.shut)
         environment = {
-            **settings(folder, dict.fromkeys(VARIABLES, office.url)),
+            **settings(folder, {**dict.fromkeys(VARIABLES, office.url), **KAFKA}),
             "GATEWAY_DATABASE": server.url(name="gateway_demo"),
             "GATEWAY_CATALOGUE": str(catalogue),
         }

@@ -49,6 +49,7 @@ def catalogue(tmp_path: Path) -> Path:
     """A copy of the catalogue with the demonstration's keys, and without what is derived."""
     for name in ("schemas", "adapters", "policies", "deploy/demo/keys"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "kafka.yaml", tmp_path)
     return tmp_path
 
 

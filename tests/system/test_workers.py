@@ -45,6 +45,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("catalogue")
     for name in ("schemas", "adapters", "policies"):
         shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "kafka.yaml", folder)
     for path, before, after in (
         ("policies/LOCAL-DIRECTORY-2026-001.yaml", "    limits: {rate: 20/s}\n", ""),
         ("adapters/saensuk/agency.yaml", "deadline: 1s", "deadline: 10s"),

@@ -13,6 +13,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import signal
 import sqlite3
 import sys
 import time
@@ -56,18 +57,16 @@ class Gateway:
 
     def report(self, document: str, said: Mapping[str, str]) -> str:
         """What became of a document; what the gateway says to that. Its no is as good as its yes: it is final."""
-        for pause in PAUSES:
+        for last in (False, True):
             try:
-                answer = self._called(f"/v1/inbox/{document}", json.dumps(said).encode(), self._bearer())
-                return str(answer["state"])
+                return str(self._called(f"/v1/inbox/{document}", json.dumps(said).encode(), self._bearer())["state"])
             except urllib.error.HTTPError as error:
-                if error.code in (404, 409, 422):
+                if error.code in (404, 409):
                     return f"{error.code} {json.load(error)['code']}"
-                self._until = 0.0
-            except OSError:
-                pass
-            time.sleep(pause)
-        raise SystemExit("The gateway does not answer. Started again, this goes on with the same record.")
+                if last or error.code != 401:
+                    raise
+                self._until = 0.0  # the token counts no longer: with a new one, once more
+        raise AssertionError
 
     def _bearer(self) -> dict[str, str]:
         if time.monotonic() > self._until:
@@ -82,9 +81,18 @@ class Gateway:
         return {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
 
     def _called(self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:
-        request = urllib.request.Request(self._url + path, body, dict(headers or {}))  # noqa: S310 - the operator's own
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - the same
-            return json.load(answer)
+        for pause in PAUSES:
+            request = urllib.request.Request(self._url + path, body, dict(headers or {}))  # noqa: S310 - as given
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - the same
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code not in (429, 500, 502, 503, 504):
+                    raise
+            except OSError:
+                pass
+            time.sleep(pause)
+        raise SystemExit("The gateway does not answer. Started again, this goes on with the same record.")
 
 
 def held(message: Message, gateway: Gateway, instance: str, agency: str) -> Mapping[str, Any]:
@@ -184,6 +192,7 @@ def main() -> None:
             **dict(each.split("=", 1) for each in given.option),
         }
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it leaves its group at once
     consumer.subscribe([f"{given.instance}.agency.{given.agency}"])
     try:
         with contextlib.suppress(KeyboardInterrupt):

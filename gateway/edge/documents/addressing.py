@@ -24,7 +24,7 @@ from gateway.core.model import (
     agency_of,
 )
 from gateway.core.refusal import Refusal
-from gateway.edge.documents.records import Addressee, Hold
+from gateway.edge.documents.records import Addressee, Hold, own_lane
 from gateway.edge.evidence import Trail
 from gateway.edge.front import permitted
 from gateway.edge.store import Rows
@@ -160,11 +160,11 @@ def addressee(letter: Letter, permit: Permit, catalogue: Catalogue, mac: Mac) ->
     """Where it waits its turn, and what is asked of the recipient."""
     life = document.life_of(letter.service)
     way = permit.way
-    okey = document.ordering(letter.service, letter.value, letter.id, letter.sender, permit.recipient)
+    order = document.ordering(letter.service, letter.value, letter.sender, permit.recipient)
     overdue = life.register_within if way.pulled else None
     return Addressee(
         recipient=permit.recipient,
-        okey=mac(okey).hex(),
+        okey=own_lane(letter.id) if order is None else mac(order).hex(),
         way=way.name,
         unit=way.unit or "",
         pulled=way.pulled,

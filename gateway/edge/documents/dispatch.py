@@ -6,18 +6,20 @@ of recipients that did not answer are found by a look at the database every seco
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
 import structlog
 
+from gateway.core.kafka import AWAY
 from gateway.core.model import AgencyId, Catalogue
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import gates, lanes
 from gateway.edge.documents.gatekeeping import STOPPED
 from gateway.edge.documents.gates import Gate
 from gateway.edge.documents.gauges import shown
+from gateway.edge.documents.records import Kept
 from gateway.edge.documents.road import Desk, Road
 from gateway.edge.documents.takers import Key, mark
 from gateway.edge.documents.tour import served
@@ -53,6 +55,20 @@ class Dispatcher:
         """Something was submitted for it."""
         if (recipient, way) not in self._quiet:
             self._start((recipient, way))
+
+    def keep(self, recipient: AgencyId, way: str, sizes: Sequence[int]) -> Kept | None:
+        """Places for deliveries of so many bytes, as many of the first ones as there is room for."""
+        key = (recipient, way)
+        if self._closing or key in self._quiet or self._desk.hand.takers.away(key):
+            return None
+        road = self._roads[key][0] if key in self._roads else None
+        try:
+            open_now, through = served(self._desk.hand.catalogue(), key)
+        except Refusal:  # nobody knows what is suspended
+            return None
+        if not open_now or through is None:
+            return None
+        return (road or self._begun(key, woken=False)).keep(through, sizes)
 
     @property
     def handing(self) -> dict[Key, int]:
@@ -101,15 +117,19 @@ class Dispatcher:
         await cancelled(*tasks)
 
     def _start(self, key: Key) -> None:
-        if self._closing:
+        if self._closing or self._desk.hand.takers.away(key):
             return
         if key in self._roads:
             self._roads[key][0].wake()
             return
-        road = Road(key, self._desk, lambda other: self.wake(*other))
+        self._begun(key, woken=True)
+
+    def _begun(self, key: Key, *, woken: bool) -> Road:
+        road = Road(key, self._desk, lambda other: self.wake(*other), woken=woken)
         task = asyncio.create_task(road.go())
         self._roads[key] = road, task
         task.add_done_callback(partial(self._over, key, road))
+        return road
 
     def _over(self, key: Key, road: Road, task: "asyncio.Task[None]") -> None:
         del self._roads[key]
@@ -124,19 +144,29 @@ class Dispatcher:
             self._start(key)
 
     async def _reopened(self, closed: Iterable[Gate], catalogue: Catalogue) -> frozenset[Key]:
-        """Gates of systems that said to take nothing any more, and whose folder has changed since."""
+        """Gates of systems that said to take nothing any more, and whose folder has changed since.
+
+        And those that closed because the Kafka cluster was away, when it no longer is: of a thousand agencies that
+        share it none waits for a probe of its own.
+        """
         found = set()
         for gate in closed:
-            if not gate.reason.startswith(f"{STOPPED} "):
-                continue
             key = (gate.recipient, gate.way)
             _, way = served(catalogue, key)
-            if way is not None and gate.reason != f"{STOPPED} {mark(way)}":
-                with suppress(Refusal):
-                    await self._desk.post.run(gates.open_(*key))
-                    log.info("gate_opened", recipient=key[0], way=key[1])
-                    found.add(key)
-        return frozenset(found)
+            changed = (
+                gate.reason.startswith(f"{STOPPED} ") and way is not None and gate.reason != f"{STOPPED} {mark(way)}"
+            )
+            back = gate.reason.startswith(AWAY) and not self._desk.hand.takers.away(key)
+            if back or changed:
+                found.add(key)
+        if not found:
+            return frozenset()
+        opened: frozenset[Key] = frozenset()
+        with suppress(Refusal):
+            opened = await self._desk.post.run(gates.open_all(sorted(found)))
+        for key in opened:
+            log.info("gate_opened", recipient=key[0], way=key[1])
+        return opened
 
     def _show(self, closed: Iterable[Gate], late: Mapping[Key, float]) -> None:
         meters = self._desk.hand.meters

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,22 +10,23 @@ import orjson
 from gateway.core.cloudevent import receipt_id
 from gateway.core.receipt import digest_field, instant
 from gateway.core.shape import parse
-from gateway.edge.documents.records import RECEIPT, Out, Seal, body_context, head_context
+from gateway.edge.documents.records import RECEIPT, Opened, Out, Seal, body_context, head_context
 from gateway.protocols.handover import Handed
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A delivery as it was before it was sealed."""
-
-    head: Mapping[str, Any]
-    raw: bytes | None
-    """The body as it was received; of a receipt its JWS. None where its time has passed."""
+def head_of(out: Out, unseal: Seal) -> Mapping[str, Any]:
+    """Raises ``keys.NotOpened``."""
+    if out.opened is not None:
+        return out.opened.head
+    head: dict[str, Any] = orjson.loads(unseal(out.head, head_context(out.paper.id)))
+    return head
 
 
 def unsealed(out: Out, unseal: Seal) -> Opened:
     """Raises ``keys.NotOpened``."""
-    head = orjson.loads(unseal(out.head, head_context(out.paper.id)))
+    if out.opened is not None:
+        return out.opened
+    head = head_of(out, unseal)
     if out.kind == RECEIPT:
         return Opened(head, out.first_receipt)
     return Opened(head, None if out.body is None else unseal(out.body, body_context(out.paper.id)))
@@ -86,6 +86,7 @@ def handed(out: Out, opened: Opened, released: bytes, seconds: float, *, cut: bo
         receipt=told["receipt"],
         traceparent=str(opened.head["traceparent"]),
         seconds=seconds,
+        lane=out.okey,
     )
 
 

@@ -4,13 +4,16 @@ A row is made by the first failure and goes with the first success. While it sta
 through as a probe, and nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.core.model import AgencyId
 from gateway.edge.documents.positions import Work
 from gateway.edge.journal import Book
 from gateway.edge.store import Plan, Reads
+
+AT_ONCE = 500
+"""Gates that are opened by one statement."""
 
 _THIS = "recipient = $1 and way = $2"
 
@@ -68,6 +71,26 @@ def open_(recipient: AgencyId, way: str) -> Work[bool]:
     def plan(_: Book) -> Plan[bool]:
         rows = yield f"delete from gates where {_THIS} returning way", (recipient, way)  # noqa: S608
         return bool(rows)
+
+    return plan
+
+
+def open_all(which: Sequence[tuple[AgencyId, str]]) -> Work[frozenset[tuple[AgencyId, str]]]:
+    """What closed them is mended. Gives those that were closed."""
+
+    def plan(_: Book) -> Plan[frozenset[tuple[AgencyId, str]]]:
+        found = set()
+        for start in range(0, len(which), AT_ONCE):
+            some = [value for key in which[start : start + AT_ONCE] for value in key]
+            rows = yield (
+                (
+                    "with v(r, w) as ({rows text text}) delete from gates "
+                    "where (recipient, way) in (select r, w from v) returning recipient, way"
+                ),
+                some,
+            )
+            found |= {(AgencyId(row[0]), str(row[1])) for row in rows}
+        return frozenset(found)
 
     return plan
 

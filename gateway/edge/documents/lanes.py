@@ -11,7 +11,7 @@ from typing import Any
 from gateway.core.delivery import Happening, Moved, Position, State, next_step
 from gateway.core.model import AgencyId, ServiceId, SystemId
 from gateway.edge.documents import gates
-from gateway.edge.documents.positions import PAPER, Move, Work, move, paper_of
+from gateway.edge.documents.positions import PAPER, Move, Work, leave, moved_of, paper_of
 from gateway.edge.documents.records import RECEIPT, Lane, LaneKey, Out, Result, Settlement, Step
 from gateway.edge.documents.scribe import Scribe
 from gateway.edge.journal import Book
@@ -202,16 +202,24 @@ def settle(settlements: Sequence[Settlement], scribe: Scribe) -> Work[list[bool]
     """End claims, with what became of each delivery. False: that claim was lost, and nothing of it was changed."""
 
     def plan(book: Book) -> Plan[list[bool]]:
-        proven, now = yield from _proven(settlements)
+        wanted = [[(result, _move(result)) for result in each.results] for each in settlements]
+        proven, now = yield from _proven(settlements, [sum(1 for _, to in each if to) for each in wanted])
         holds = [(*each.lane.key, each.lane.claim) in proven for each in settlements]
         kept = [each for each, held in zip(settlements, holds, strict=True) if held]
-        moves = {result.out.seq: (result, _move(result)) for each in kept for result in each.results}
-        moved = yield from move([each for _, each in moves.values() if each])
+        moves = {
+            result.out.seq: (result, to)
+            for each, held in zip(wanted, holds, strict=True)
+            if held
+            for result, to in each
+        }
+        moving = [to for _, to in moves.values() if to]
+        moved = yield from moved_of(moving)
+        yield from leave([each.lane for each in moving if each.seq not in moved], -1)
         yield from given_back(kept)
         steps = [
-            _step(result, moving.to)
-            for seq, (result, moving) in moves.items()
-            if moving and seq in moved and moving.to is not result.out.state and result.out.kind != RECEIPT
+            _step(result, to.to)
+            for seq, (result, to) in moves.items()
+            if to and seq in moved and to.to is not result.out.state and result.out.kind != RECEIPT
         ]
         if steps:
             yield from scribe.write_all(book, steps, now)
@@ -222,18 +230,26 @@ def settle(settlements: Sequence[Settlement], scribe: Scribe) -> Work[list[bool]
     return plan
 
 
-def _proven(settlements: Sequence[Settlement]) -> Plan[tuple[frozenset[tuple[str, str, str]], float]]:
+def _proven(
+    settlements: Sequence[Settlement], leaving: Sequence[int]
+) -> Plan[tuple[frozenset[tuple[str, str, str]], float]]:
     """The claims that still hold, whose lanes are free now; first of all, so that they are locked for the rest.
+
+    ``leaving`` is how many are to leave each lane, which are counted down at once.
 
     The owner stays, as RETURNING gives it back so; without a lease it owns nothing, and is proven no second time.
     """
     if not settlements:
         return frozenset(), 0.0
-    values = [value for each in settlements for value in (*each.lane.key, each.lane.claim, each.back_off)]
+    values = [
+        value
+        for each, count in zip(settlements, leaving, strict=True)
+        for value in (*each.lane.key, each.lane.claim, each.back_off, count)
+    ]
     rows = yield (
         (
-            "with v(r, o, c, pause) as ({rows text text text float8}) update lanes "
-            "set lease = 0, due = {now} + v.pause from v where recipient = v.r and okey = v.o "
+            "with v(r, o, c, pause, n) as ({rows text text text float8 int8}) update lanes "
+            "set lease = 0, due = {now} + v.pause, opened = opened - v.n from v where recipient = v.r and okey = v.o "
             "and owner = v.c and lease > 0 returning recipient, okey, owner, {now}"
         ),
         values,

@@ -12,7 +12,7 @@ from gateway.core.delivery import Go, State
 from gateway.core.model import Agency, SystemId
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import envelope, lanes, mailbox
-from gateway.edge.documents.records import RECEIPT, Lane, Out, Result, Seal, Settlement
+from gateway.edge.documents.records import RECEIPT, Lane, Opened, Out, Result, Seal, Settlement
 from gateway.edge.documents.scribe import Scribe
 from gateway.edge.documents.second import Second, Verdict, cuts, released
 from gateway.edge.documents.tour import UNREADABLE_SECONDS
@@ -157,7 +157,7 @@ class Leases:
             await self._settle(settled, tails)
         return kept, [_given(out, opened[out.seq], verdicts[out.seq]) for lane in kept for out in lane.out]
 
-    def _opened(self, out: Out) -> envelope.Opened | None:
+    def _opened(self, out: Out) -> Opened | None:
         """None: it can be handed to nobody, and must not stand in the way of others."""
         with contextlib.suppress(NotOpened):
             opened = envelope.unsealed(out, self._unseal)
@@ -183,7 +183,7 @@ class Leases:
         )
 
 
-def _given(out: Out, opened: envelope.Opened, verdict: Verdict) -> Given:
+def _given(out: Out, opened: Opened, verdict: Verdict) -> Given:
     raw = opened.raw
     assert raw is not None  # noqa: S101 - for the type checker; _opened looked
     if out.kind == RECEIPT:

@@ -136,12 +136,17 @@ def _of(sql: str, document: str, recipient: AgencyId | None, alias: str = "") ->
 
 def move(moves: Collection[Move]) -> Plan[frozenset[int]]:
     """Move what still stands as it did, and count what left its lane: inside the transaction, under the lane's lock."""
+    moved = yield from moved_of(moves)
+    yield from leave([each.lane for each in moves if each.before.open and each.seq in moved])
+    return moved
+
+
+def moved_of(moves: Collection[Move]) -> Plan[frozenset[int]]:
+    """The same, where the lanes are counted by the caller."""
     if not moves:
         return frozenset()
     rows = yield _MOVE, [value for each in moves for value in _values(each)]
-    moved = frozenset(int(row[0]) for row in rows)
-    yield from leave([each.lane for each in moves if each.before.open and each.seq in moved])
-    return moved
+    return frozenset(int(row[0]) for row in rows)
 
 
 _MOVE = (
@@ -157,11 +162,11 @@ def _values(each: Move) -> tuple[Any, ...]:
     return each.seq, before.state.value, before.open, each.to.value, before.touched, each.overdue_seconds
 
 
-def leave(lanes: Collection[LaneKey]) -> Plan[None]:
+def leave(lanes: Collection[LaneKey], by: int = 1) -> Plan[None]:
     """Count down each lane, by one for each time that it is named."""
     counts = Counter(lanes)
     if counts:
-        values = [value for (recipient, okey), count in counts.items() for value in (recipient, okey, count)]
+        values = [value for (recipient, okey), count in counts.items() for value in (recipient, okey, by * count)]
         yield (
             (
                 "with v(r, o, n) as ({rows text text int8}) update lanes set opened = opened - v.n from v "

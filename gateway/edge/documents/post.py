@@ -5,15 +5,15 @@ waits by itself.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from gateway.core.model import SystemId
+from gateway.core.model import AgencyId, SystemId
 from gateway.core.refusal import Refusal
-from gateway.edge.documents.records import Reused, Submission, Taken
+from gateway.edge.documents.records import Kept, Lane, LaneKey, Place, Reused, Submission, Taken
 from gateway.edge.documents.scribe import Scribe
-from gateway.edge.documents.submitting import known, lanes, submit
+from gateway.edge.documents.submitting import Outcome, known, lanes, pushed, submit
 from gateway.edge.journal import Journal, unavailable
 from gateway.edge.store import Driver, LanesHeld, StoreFailed, StoreRefused, StoreWaited
 
@@ -45,10 +45,27 @@ class _Letter:
         return len(self.submission.body)
 
 
+class HandsOver(Protocol):
+    """``Dispatcher``."""
+
+    def keep(self, recipient: AgencyId, way: str, sizes: Sequence[int]) -> Kept | None:
+        """Places for deliveries of so many bytes, as many of the first ones as there is room for."""
+
+
 class Post:
     """The one entrance for documents of this process."""
 
-    def __init__(self, journal: Journal, reader: Driver, scribe: Scribe, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        reader: Driver,
+        scribe: Scribe,
+        *,
+        dispatcher: Callable[[], HandsOver | None] = lambda: None,
+        patience: float = PATIENCE,
+    ) -> None:
+        """``dispatcher`` is asked for places, so that what is taken in is on its way with the same transaction."""
+        self._dispatcher = dispatcher
         self._patience = patience
         self._journal = journal
         self._reader = reader
@@ -113,17 +130,39 @@ class Post:
         """Take them in together, and what cannot be so by itself."""
         submissions = [letter.submission for letter in letters]
         first = min((each.paper.sender, each.paper.reference) for each in submissions)
+        outcomes: Sequence[Outcome] = ()
+        wrong: Exception | None = None
+        kept, places = self._keep(submissions)
         try:
             outcomes = await self._journal.run(
-                submit(submissions, self._scribe),
+                submit(submissions, self._scribe, places),
                 locks=("documents", *first),
                 lanes=lanes(submissions, self._scribe),
             )
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave callers waiting
-            await self._part(letters, error)
-        else:
-            for letter, outcome in zip(letters, outcomes, strict=True):
-                _tell(letter, outcome)
+            wrong = error
+        finally:
+            _begin(kept, outcomes)
+        if wrong is not None:
+            await self._part(letters, wrong)
+        for letter, outcome in zip(letters, outcomes, strict=False):
+            _tell(letter, outcome)
+
+    def _keep(self, submissions: Sequence[Submission]) -> tuple[list[Kept], dict[LaneKey, Place]]:
+        """What may be claimed as it is taken in: a document that waits for nothing need not be looked for."""
+        wanted: dict[tuple[AgencyId, str], list[tuple[LaneKey, int]]] = {}
+        found: list[Kept] = []
+        places: dict[LaneKey, Place] = {}
+        if (dispatcher := self._dispatcher()) is None:
+            return found, places
+        for each in submissions:
+            for to in pushed(each):
+                wanted.setdefault((to.recipient, to.way), []).append((to.lane, len(each.raw)))
+        for (recipient, way), some in wanted.items():
+            if kept := dispatcher.keep(recipient, way, [size for _, size in some]):
+                found.append(kept)
+                places.update((lane, kept.place) for lane, _ in some[: kept.count])
+        return found, places
 
     async def _part(self, letters: Sequence[_Letter], error: Exception) -> None:
         match error.__cause__ if isinstance(error, Refusal) else error:
@@ -157,6 +196,15 @@ class Post:
         task = asyncio.create_task(work)
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
+
+
+def _begin(kept: Iterable[Kept], outcomes: Iterable[Outcome]) -> None:
+    claimed: dict[str, list[Lane]] = {}
+    for outcome in outcomes:
+        for lane in outcome.lanes if isinstance(outcome, Taken) else ():
+            claimed.setdefault(lane.claim, []).append(lane)
+    for each in kept:
+        each.begin(each, claimed.get(each.place.claim, ()))
 
 
 def _refuse(letters: Sequence[_Letter], error: Exception) -> None:

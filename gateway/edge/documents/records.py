@@ -1,13 +1,13 @@
 """What the parts of the documents' road hand to each other, and to the plans that keep it in the database."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from gateway.core.attachment import File
 from gateway.core.delivery import State
 from gateway.core.entry import Particulars
-from gateway.core.model import AgencyId, Kind, ServiceId, SystemId, agency_of
+from gateway.core.model import AgencyId, Kind, ServiceId, SystemId, Way, agency_of
 
 LaneKey: TypeAlias = tuple[AgencyId, str]
 """Recipient and ordering key: what a lane is, and what a transaction locks."""
@@ -16,6 +16,11 @@ RECEIPT = "receipt"
 
 LETTERS = ""
 """With what a waiting document is counted together: with the others of its way."""
+
+
+def own_lane(document: str) -> str:
+    """The ordering key of what keeps no order with others. As the id is new, so is the lane: nobody else knows it."""
+    return document.replace("-", "")
 
 
 def bound_of(kind: str, sender: SystemId) -> str:
@@ -29,7 +34,7 @@ class Addressee:
 
     recipient: AgencyId
     okey: str
-    """Keyed hash, in hex: recipient, sender's agency, service and the value at ``order_by``, or the document's id."""
+    """Keyed hash, in hex, of recipient, sender's agency, service and the value at ``order_by``; or ``own_lane``."""
     way: str
     unit: str
     """"" where it has none."""
@@ -73,6 +78,15 @@ class Paper:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A delivery as it was before it was sealed."""
+
+    head: Mapping[str, Any]
+    raw: bytes | None
+    """The body as it was received; of a receipt its JWS. None where its time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A document or event that is about to be taken in."""
 
@@ -97,6 +111,8 @@ class Submission:
     """What stands beside the first entry: user, person, case, reference, subjects."""
     raw: bytes = b""
     """The body as it was received: the first entry holds its salted digest."""
+    plain: Mapping[str, Any] | None = None
+    """The head before it was sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +128,8 @@ class Taken:
     """False: the same reference was taken in before."""
     entry: str
     """``writer.n leaf`` of the submission's entry; only its number where it is not new."""
+    lanes: tuple["Lane", ...] = ()
+    """Of its deliveries those that were claimed with it (``Place``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +197,13 @@ class Out:
     """Sealed; None where its time has passed, and of a receipt."""
     first_receipt: bytes
     """Of ``submitted`` or ``held``; of a receipt, the receipt itself."""
+    opened: Opened | None = None
+    """Of one that this process has just taken in: then it has nothing sealed."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its body."""
+        return len((self.opened.raw if self.opened else self.body) or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +221,37 @@ class Lane:
     @property
     def size(self) -> int:
         """Bytes of the bodies that came with it."""
-        return sum(len(out.body or b"") for out in self.out)
+        return sum(out.size for out in self.out)
+
+    @property
+    def alone(self) -> bool:
+        """Nothing else can come into it."""
+        return bool(self.out) and self.out[0].okey == own_lane(self.out[0].paper.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Kept by this process for what is about to be taken in: that is claimed from the beginning."""
+
+    way: str
+    claim: str
+    seconds: float
+    """Of the lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Places on one recipient's way, for the first of what asked for them."""
+
+    way: Way
+    place: Place
+    count: int
+    size: int
+    """Bytes of their bodies."""
+    until: float
+    """On the steady clock: when the lease may not be used any more, whenever it began."""
+    begin: Callable[["Kept", Sequence["Lane"]], None]
+    """To be called once, when the places are needed no more, with what was claimed for them: it is handed over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,17 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from gateway.core.delivery import State
+from gateway.core.model import Way
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import lanes
 from gateway.edge.documents.gatekeeping import judged, judging, receipts, tell
-from gateway.edge.documents.records import RECEIPT, LaneKey
+from gateway.edge.documents.records import RECEIPT, Kept, Lane, LaneKey, Place
 from gateway.edge.documents.scribe import Scribe
 from gateway.edge.documents.takers import Key
 from gateway.edge.documents.tour import USABLE, Hand, Tour, lease, served
@@ -50,6 +51,10 @@ class Desk:
     """Bytes of the bodies that each way has in hand."""
     claims: Callable[[], int] = field(default_factory=lambda: itertools.count(1).__next__)
 
+    def claim(self) -> str:
+        """A name that no other claim has."""
+        return f"{self.post.writer}.{self.claims()}"
+
     def room(self, key: Key) -> int:
         """Bytes of bodies that a claim may bring; what has nothing in hand gets one document in any case."""
         own = self.in_hand.get(key, 0)
@@ -60,15 +65,20 @@ class Desk:
 class Road:
     """From the first document that waits until none does."""
 
-    def __init__(self, key: Key, desk: Desk, wake: Callable[[Key], None]) -> None:
-        """``wake`` is told of ways for which this road has made something: receipts."""
+    def __init__(self, key: Key, desk: Desk, wake: Callable[[Key], None], *, woken: bool = True) -> None:
+        """``wake`` is told of ways for which this road has made something: receipts.
+
+        ``woken``: something waits, as far as is known.
+        """
         self.key = key
         self.shut = False
         """Its gate was closed by this road."""
         self._desk = desk
         self._wake = wake
-        self._more = True
+        self._more = woken
         """A claim may find something."""
+        self._kept = 0
+        """Places for what is being taken in just now."""
         self._stir = asyncio.Event()
         self._concurrency = CONCURRENCY
         self._ready: deque[Tour] = deque()
@@ -93,6 +103,33 @@ class Road:
         self._more = True
         self._stir.set()
 
+    def keep(self, way: Way, sizes: Sequence[int]) -> Kept | None:
+        """Places for what is about to be taken in; none where something waits already: that comes first."""
+        if self._more or self._stopping or self.shut:
+            return None
+        hand, desk = self._desk.hand, self._desk
+        self._concurrency = way.concurrency
+        room, count, size = desk.room(self.key), 0, 0
+        for each in sizes[: AHEAD * way.concurrency - len(self._tours) - len(self._ready) - self._kept]:
+            if size >= room:
+                break
+            count, size = count + 1, size + each
+        if not count:
+            return None
+        self._kept += count
+        desk.in_hand[self.key] = desk.in_hand.get(self.key, 0) + size
+        seconds = lease(way)
+        place = Place(way.name, desk.claim(), seconds)
+        return Kept(way, place, count, size, until=hand.clock() + USABLE * seconds, begin=self._carry)
+
+    def _carry(self, kept: Kept, claimed: Sequence[Lane]) -> None:
+        self._kept -= kept.count
+        held = self._desk.in_hand
+        held[self.key] = held.get(self.key, 0) + sum(lane.size for lane in claimed) - kept.size
+        self._ready.extend(Tour(self._desk.hand, kept.way, self.key, lane, kept.until) for lane in claimed)
+        self._begin()
+        self._stir.set()
+
     def stop(self) -> None:
         """Begin nothing more; what is with the recipient may end."""
         self._stopping = True
@@ -113,7 +150,7 @@ class Road:
                 self._stir.clear()
                 if self.wanted:
                     await self._claim()
-                if not self._tours and not self._ready and not self._ended and self._settling is None:
+                if not self._busy:
                     if self.wanted:
                         continue
                     return
@@ -122,13 +159,17 @@ class Road:
         finally:
             self._desk.in_hand.pop(self.key, None)
 
+    @property
+    def _busy(self) -> bool:
+        return bool(self._tours or self._ready or self._ended or self._settling or self._kept)
+
     async def _claim(self) -> None:
         """As many lanes as may be in hand; where there is no room for some, the next tour that ends makes it."""
         desk, hand = self._desk, self._desk.hand
         try:
             open_now, way = served(hand.catalogue(), self.key)
             places = self._concurrency = way.concurrency if way else CONCURRENCY
-            free = AHEAD * places - len(self._tours) - len(self._ready)
+            free = AHEAD * places - len(self._tours) - len(self._ready) - self._kept
             room = desk.room(self.key)
             if free < places or room <= 0 or len(self._ended) > MAX_UNSETTLED * places:
                 return
@@ -136,8 +177,7 @@ class Road:
             if not open_now:
                 return
             begun, seconds = hand.clock(), lease(way)
-            name = f"{desk.post.writer}.{desk.claims()}"
-            plan = lanes.claim(*self.key, name, lanes=free, per_lane=PER_LANE, seconds=seconds, most_bytes=room)
+            plan = lanes.claim(*self.key, desk.claim(), lanes=free, per_lane=PER_LANE, seconds=seconds, most_bytes=room)
             found = await desk.post.run(plan)
         except Refusal:  # nobody knows what is suspended, or the database cannot: the next look tries again
             self._more = False

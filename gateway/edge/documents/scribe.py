@@ -15,7 +15,7 @@ from gateway.core import entry, receipt
 from gateway.core.attachment import File
 from gateway.core.delivery import State
 from gateway.core.entry import SALTS_BYTES, Bodies, Draft, Particulars, Stamp
-from gateway.core.jwk import signature
+from gateway.core.jwk import signing
 from gateway.core.model import Catalogue, Kind, Way, agency_of
 from gateway.core.receipt import Receipt
 from gateway.edge.documents.opening import Opening, deliver
@@ -40,11 +40,11 @@ _ASIDE = ("case", "user")
 
 def signer(key: SigningKey) -> Callable[[Mapping[str, Any]], bytes]:
     """Claims to receipt: what is the same in all of them is made once."""
-    header = receipt.protected(key.kid, key.alg)
+    header, signature = receipt.protected(key.kid, key.alg), signing(key.key, key.alg)
 
     def sign(claims: Mapping[str, Any]) -> bytes:
         signed = receipt.signed_part(header, claims)
-        return receipt.compact(signed, signature(key.key, key.alg, signed))
+        return receipt.compact(signed, signature(signed))
 
     return sign
 
@@ -195,15 +195,11 @@ class Scribe:
             **more,
         }
         files = tuple({"attachment": each.id, "digest": receipt.digest_field(each.digest)} for each in line.attachments)
-        said = {
-            "person": step.person,
-            "reason": step.text,
-            "number": step.number,
-            "attachments": files or None,
-            **aside,
-        }
-        beside = replace(line.particulars, **{name: value for name, value in said.items() if value is not None})
-        return entry.draft(facts, line.bodies, beside, salts)
+        said = {"person": step.person, "reason": step.text, "number": step.number, "attachments": files, **aside}
+        beside = {name: value for name, value in said.items() if value}
+        return entry.draft(
+            facts, line.bodies, replace(line.particulars, **beside) if beside else line.particulars, salts
+        )
 
     def _detail(self, step: Step) -> bytes | None:
         """What the sender, and the recipient, may read of a step beside its name."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TypeAlias
 
 import orjson
@@ -13,12 +13,17 @@ from gateway.core.delivery import Go, Snapshot, hand_over
 from gateway.core.minimise import minimise
 from gateway.core.model import AgencyId, Agreement, Catalogue, Grant, Kind, ServiceId, SystemId, agency_of
 from gateway.core.shape import parse
-from gateway.edge.documents.records import RECEIPT, Out, Seal, head_context
+from gateway.edge.documents import envelope
+from gateway.edge.documents.records import RECEIPT, Out, Seal
 from gateway.edge.store import Driver
 
 MARGIN = 5.0
 """Seconds that may lie between the reading of a catalogue and its use: by so much it is taken to be older."""
 
+MAX_DECISIONS = 10_000
+"""Decisions of a day that are remembered, each for one sender, recipient, service, purpose and mandate."""
+
+_Asked: TypeAlias = tuple[SystemId, AgencyId, ServiceId, str, AgencyId | None]
 _PURPOSE = "select purpose from subscriptions where system = $1 and publisher = $2 and service = $3"
 Told: TypeAlias = tuple[SystemId, AgencyId, ServiceId]
 """Subscriber, publisher, service."""
@@ -52,6 +57,8 @@ class Second:
         self._catalogue = catalogue
         self._unseal = unseal
         self._steady = steady
+        self._decisions: dict[_Asked, policy.Decision] = {}
+        self._made: tuple[Catalogue, date] | None = None
         self._digest = ""
         self._since = self._seen = steady()
 
@@ -83,16 +90,29 @@ class Second:
         if paper.kind is Kind.EVENT and out.subscriber is not None:
             told = (out.subscriber, agency_of(paper.sender), paper.service)
             return _told(present, told, purposes.get(told), at)
-        head = orjson.loads(self._unseal(out.head, head_context(paper.id)))
-        return policy.redecide(
+        purpose = envelope.head_of(out, self._unseal)["purpose"]
+        asked = (paper.sender, out.recipient, paper.service, purpose, paper.on_behalf)
+        return self._decisions_of(present, at).get(asked) or self._redecided(present, asked, at)
+
+    def _decisions_of(self, present: Catalogue, at: datetime) -> Mapping[_Asked, policy.Decision]:
+        """What was decided by this catalogue today: a decision depends on the two, and on who asks for what."""
+        made = (present, at.astimezone(present.zone).date())
+        if self._made != made or len(self._decisions) >= MAX_DECISIONS:
+            self._made, self._decisions = made, {}
+        return self._decisions
+
+    def _redecided(self, present: Catalogue, asked: _Asked, at: datetime) -> policy.Decision:
+        sender, recipient, service, purpose, on_behalf = asked
+        decision = self._decisions[asked] = policy.redecide(
             present,
-            consumer=paper.sender,
-            provider=out.recipient,
-            service=paper.service,
-            purpose=head["purpose"],
-            on_behalf=paper.on_behalf,
+            consumer=sender,
+            provider=recipient,
+            service=service,
+            purpose=purpose,
+            on_behalf=on_behalf,
             at=at,
         )
+        return decision
 
     async def _purposes(self, outs: Sequence[Out], present: Catalogue) -> Purposes:
         """For which purpose each subscriber is told, as its folder says, or as it subscribed by the API."""

@@ -6,6 +6,7 @@ its commits, and nothing that commits later has a lower one.
 
 import hmac
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from gateway.core.delivery import Reason, State
@@ -14,7 +15,21 @@ from gateway.core.model import AgencyId, SystemId, agency_of
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import files
 from gateway.edge.documents.opening import Opening, deliver
-from gateway.edge.documents.records import Addressee, LaneKey, Paper, Reused, Step, Submission, Taken, bound_of
+from gateway.edge.documents.records import (
+    Addressee,
+    Lane,
+    LaneKey,
+    Opened,
+    Out,
+    Paper,
+    Place,
+    Reused,
+    Step,
+    Submission,
+    Taken,
+    bound_of,
+    own_lane,
+)
 from gateway.edge.documents.scribe import Line, Scribe, Written
 from gateway.edge.journal import Book
 from gateway.edge.store import Driver, Plan, Rows, chunks
@@ -38,35 +53,56 @@ _WINNERS = (
     "and s.seq = (select min(f.seq) from steps f where f.document = p.id)"
 )
 
+_CLOSED = (
+    "with v(recipient, way) as ({rows text text}) "
+    "select g.recipient, g.way from v, gates g where g.recipient = v.recipient and g.way = v.way"
+)
+
+Places: TypeAlias = Mapping[LaneKey, Place]
+NOWHERE: Places = MappingProxyType({})
 Winners: TypeAlias = Mapping[tuple[str, str], tuple[Taken, bytes]]
 """By sender and reference: what was taken in, and its fingerprint."""
 
 
-def submit(submissions: Sequence[Submission], scribe: Scribe) -> Callable[[Book], Plan[list[Outcome]]]:
-    """Take them in; what of each became, in the same order. A Refusal is one's own: the others are taken in."""
+def submit(
+    submissions: Sequence[Submission], scribe: Scribe, places: Places = NOWHERE
+) -> Callable[[Book], Plan[list[Outcome]]]:
+    """Take them in; what of each became, in the same order. A Refusal is one's own: the others are taken in.
+
+    What has a place is claimed from the beginning, if the gate of its way is open.
+    """
 
     def plan(book: Book) -> Plan[list[Outcome]]:
         taken, at = yield from _inserted(submissions)
         refused = yield from _attached([each for each in submissions if each.paper.id in taken])
         new = [each for each in submissions if each.paper.id in taken and each.paper.id not in refused]
         waiting = [each for each in new if each.hold is None]
-        yield from deliver([opening for each in waiting for opening in openings(each.paper, each.to, each.seconds)])
-        written = yield from scribe.begin(book, list(map(_line, new)), at)
+        free = yield from _open(places)
+        numbers = yield from deliver(
+            [opening for each in waiting for opening in openings(each.paper, each.to, each.seconds, free)]
+        )
+        written = yield from scribe.begin(book, [_line(each) for each in new], at)
         yield from scribe.write_all(book, [step for each in waiting for step in arrivals(each.paper, each.to)], at)
         winners = yield from _won([each for each in submissions if each.paper.id not in taken])
-        stamps = {each.paper.id: made for each, made in zip(new, written, strict=True)}
-        return [refused.get(each.paper.id) or _outcome(each, stamps, winners) for each in submissions]
+        found: dict[str, Outcome] = {**refused}
+        for each, made in zip(new, written, strict=True):
+            lanes = tuple(_claimed(each, made.receipt or b"", numbers, places, at)) if numbers else ()
+            found[each.paper.id] = _taken(each, made, lanes)
+        return [found.get(each.paper.id) or _repeated(each, winners) for each in submissions]
 
     return plan
 
 
 def lanes(submissions: Iterable[Submission], scribe: Scribe) -> frozenset[LaneKey]:
-    """The lanes that taking them in will count in."""
+    """The lanes that taking them in will count in, but for those that nobody else can know yet."""
     return frozenset(
         lane
         for each in submissions
         if each.hold is None
-        for lane in (*(to.lane for to in each.to), *_receipts(scribe, each.paper, each.to))
+        for lane in (
+            *(to.lane for to in each.to if to.okey != own_lane(each.paper.id)),
+            *_receipts(scribe, each.paper, each.to),
+        )
     )
 
 
@@ -75,8 +111,8 @@ async def known(reader: Driver, sender: SystemId, reference: str) -> tuple[Taken
     return _winners(await reader.read(_WINNERS, (sender, reference))).get((sender, reference))
 
 
-def openings(paper: Paper, to: Sequence[Addressee], seconds: float) -> Iterator[Opening]:
-    """A delivery for each addressee."""
+def openings(paper: Paper, to: Sequence[Addressee], seconds: float, places: Places = NOWHERE) -> Iterator[Opening]:
+    """A delivery for each addressee; what may be claimed at once is."""
     for each in to:
         yield Opening(
             document=paper.id,
@@ -91,7 +127,15 @@ def openings(paper: Paper, to: Sequence[Addressee], seconds: float) -> Iterator[
             overdue_seconds=each.overdue_seconds if each.pulled and not each.full else None,
             bound=bound_of(paper.kind, paper.sender),
             full=each.full,
+            place=places.get(each.lane),
         )
+
+
+def pushed(submission: Submission) -> Iterator[Addressee]:
+    """To whom it may go at once: in a lane that nobody else can know yet."""
+    if submission.hold is None:
+        own = own_lane(submission.paper.id)
+        yield from (each for each in submission.to if each.okey == own and not each.pulled and not each.full)
 
 
 def arrivals(paper: Paper, to: Sequence[Addressee]) -> Iterator[Step]:
@@ -126,6 +170,16 @@ def _row(each: Submission) -> tuple[Any, ...]:
     prints = (each.fingerprint, paper.digest, each.case_tag, each.catalogue)
     held = (each.to[0].recipient, hold.approver, hold.role, hold.requester) if hold else (None, None, None, None)
     return (*said, *prints, *held, each.head, each.body, each.seconds)
+
+
+def _open(places: Places) -> Plan[Places]:
+    """Those whose gate is open."""
+    if not places:
+        return places
+    ways = {(recipient, place.way) for (recipient, _), place in places.items()}
+    rows = yield _CLOSED, [name for way in ways for name in way]
+    closed = {(row[0], row[1]) for row in rows}
+    return {lane: place for lane, place in places.items() if (lane[0], place.way) not in closed}
 
 
 def _attached(new: Sequence[Submission]) -> Plan[dict[str, Refusal]]:
@@ -181,12 +235,43 @@ def _winners(rows: Rows) -> Winners:
     }
 
 
-def _outcome(each: Submission, written: Mapping[str, Written], winners: Winners) -> Outcome:
+def _taken(each: Submission, made: Written, lanes: Sequence[Lane]) -> Taken:
+    state = State.SUBMITTED if each.hold is None else State.HELD
+    return Taken(each.paper.id, state, made.receipt or b"", new=True, entry=str(made.stamp), lanes=tuple(lanes))
+
+
+def _claimed(
+    each: Submission, receipt: bytes, numbers: Mapping[LaneKey, int], places: Places, at: float
+) -> Iterator[Lane]:
+    """As ``lanes.claim`` would give them."""
+    for to in each.to:
+        if (seq := numbers.get(to.lane)) is None:
+            continue
+        out = Out(
+            seq=seq,
+            paper=each.paper,
+            recipient=to.recipient,
+            okey=to.okey,
+            kind=each.paper.kind,
+            state=State.SUBMITTED,
+            unit=to.unit,
+            subscriber=to.subscriber,
+            touched=False,
+            attempts=1,
+            requeued=0,
+            submitted=at,
+            since=at,
+            catalogue=each.catalogue,
+            head=b"",
+            body=None,
+            first_receipt=receipt,
+            opened=Opened(each.plain or {}, each.raw),
+        )
+        yield Lane(to.lane, places[to.lane].claim, each.paper.service, to.unit, (out,))
+
+
+def _repeated(each: Submission, winners: Winners) -> Outcome:
     paper = each.paper
-    made = written.get(paper.id)
-    if made is not None and made.receipt is not None:
-        state = State.SUBMITTED if each.hold is None else State.HELD
-        return Taken(paper.id, state, made.receipt, new=True, entry=str(made.stamp))
     if (winner := winners.get((paper.sender, paper.reference))) is None:  # undone, or another's that is being undone
         return Refusal("idempotency.running", "The first submission with this reference is not through.", retry_after=1)
     taken, fingerprint = winner

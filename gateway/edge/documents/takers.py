@@ -9,7 +9,8 @@ from typing import TypeAlias
 import orjson
 
 from gateway.catalogue.files import Files
-from gateway.core.model import AgencyId, Catalogue, Way
+from gateway.core.model import KAFKA, AgencyId, Catalogue, Way
+from gateway.edge.kafka import Kafka, Prepared
 from gateway.edge.providers import NotConnected
 from gateway.edge.workshop import TAKERS, Workshop
 from gateway.protocols.handover import Accepted, Handed, NotTaken, Taker
@@ -39,13 +40,17 @@ class Ways:
     slots: Mapping[Key, _Slot] = field(repr=False)
     lacking: Mapping[Key, tuple[Way, bytes, str]]
     """What could not be connected, and why; it is as if these systems could not be reached."""
+    kafka: Prepared
 
 
 class Takers:
     """Hands over to agencies' systems."""
 
-    def __init__(self, surroundings: Surroundings, workshop: Workshop[Way, Taker] | None = None) -> None:
-        self._surroundings = surroundings
+    def __init__(
+        self, surroundings: Surroundings, workshop: Workshop[Way, Taker] | None = None, *, kafka: Kafka | None = None
+    ) -> None:
+        self._surroundings = replace(surroundings, kafka=kafka)
+        self._kafka = kafka
         self._workshop = workshop or Workshop(TAKERS)
         self._slots: Mapping[Key, _Slot] = {}
         self._lacking: Mapping[Key, tuple[Way, bytes, str]] = {}
@@ -56,16 +61,18 @@ class Takers:
 
         Raises NotConnected; but a way that is lacking already may be so unchanged, and where not ``whole``, any.
         """
-        seals = files.seals()
+        seals, kafka = files.seals(), await self._prepared(catalogue, files)
         slots: dict[Key, _Slot] = {}
         wanted: dict[Key, Way] = {}
+        lacking: dict[Key, tuple[Way, bytes, str]] = {}
         for key, way in _handed_over(catalogue):
             old = self._slots.get(key)
-            if old is not None and old.seal == seals.get(key[0], b"") and _alike(old.way, way):
+            if way.protocol == KAFKA and kafka.wrong:
+                lacking[key] = way, kafka.seal, kafka.wrong
+            elif old is not None and old.seal == seals.get(key[0], b"") and _alike(old.way, way):
                 slots[key] = old
             else:
                 wanted[key] = way
-        lacking: dict[Key, tuple[Way, bytes, str]] = {}
         for key, made in (await self._workshop.made(wanted, replace(self._surroundings, files=files))).items():
             way, seal = wanted[key], seals.get(key[0], b"")
             if isinstance(made, str):
@@ -77,12 +84,14 @@ class Takers:
             for key in wanted.keys() & slots.keys():
                 self._retire(slots[key])
             raise NotConnected(wrong)
-        return Ways(catalogue, slots, lacking)
+        return Ways(catalogue, slots, lacking, kafka)
 
     def adopt(self, ways: Ways) -> None:
         """Hand over to these from now on; what is no longer used is closed when its last hand-over has ended."""
         for key, slot in ways.slots.items():
             slot.way = ways.catalogue.agencies[key[0]].deliveries[_place(ways.catalogue, key)]
+        if self._kafka is not None:
+            self._kafka.adopt(ways.kafka)
         before, self._slots, self._lacking = self._slots, ways.slots, ways.lacking
         for key, slot in before.items():
             if self._slots.get(key) is not slot:
@@ -111,10 +120,18 @@ class Takers:
             slot.running -= 1
             self._close_unused(slot)
 
+    def away(self, key: Key) -> bool:
+        """It is known that nothing can be handed over now: nobody has to try, so as to find out that it can."""
+        slot = self._slots.get(key)
+        return slot is not None and slot.way.protocol == KAFKA and self._kafka is not None and self._kafka.away
+
     async def close(self) -> None:
         """Let go of every system, whatever runs."""
         slots, self._slots = self._slots, {}
         await asyncio.gather(*self._closing, *(slot.taker.close() for slot in slots.values()))
+
+    async def _prepared(self, catalogue: Catalogue, files: Files) -> Prepared:
+        return Prepared() if self._kafka is None else await self._kafka.prepared(catalogue, files)
 
     def _lacked(self, key: Key, now: tuple[Way, bytes, str]) -> bool:
         before = self._lacking.get(key)

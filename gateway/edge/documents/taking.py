@@ -196,6 +196,7 @@ class Taking:
             facts=addressing.grounds(trail, wish.permits),
             particulars=trail.particulars(),
             raw=raw,
+            plain=sealed,
         )
 
     def _new(self, trail: Trail, wish: Wish, submission: Submission, taken: Taken) -> Released:
@@ -205,7 +206,8 @@ class Taking:
             paper = submission.paper
             bound = records.bound_of(paper.kind, paper.sender)
             these.bounds.add(((each.recipient, each.way) for each in submission.to if not each.full), bound)
-            these.arrived(submission.to)
+            begun = {lane.key for lane in taken.lanes}
+            these.arrived([each for each in submission.to if each.lane not in begun])
         return _accepted(taken, wish.target, submission.paper.reference, [each.recipient for each in wish.permits])
 
     async def _excused(self, request: web.Request, trail: Trail, target: Target, refusal: Refusal) -> Released:

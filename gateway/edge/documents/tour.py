@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -12,8 +12,9 @@ import structlog
 from gateway.core.backoff import pause
 from gateway.core.delivery import BY_RECIPIENT, Go, Reason, State
 from gateway.core.life import deadline
-from gateway.core.model import Agency, AgencyId, Catalogue, Standing, Way
+from gateway.core.model import KAFKA, Agency, AgencyId, Catalogue, Standing, Way
 from gateway.core.refusal import Refusal
+from gateway.edge.documents.attesting import Attests
 from gateway.edge.documents.envelope import handed, unsealed
 from gateway.edge.documents.records import RECEIPT, Lane, Out, Result, Seal, Settlement
 from gateway.edge.documents.second import Second, Verdict, cuts, released
@@ -44,6 +45,9 @@ class HandsOver(Protocol):
     async def hand_over(self, key: Key, handed: Handed) -> Accepted:
         """Raises NotTaken."""
 
+    def away(self, key: Key) -> bool:
+        """It is known that nothing can be handed over now, and nothing has to be tried to find out that it can."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hand:
@@ -57,6 +61,7 @@ class Hand:
     meters: Meters
     tell: Callable[[Key, NotTaken, str], None]
     """Of what was not taken, with the document's id."""
+    attest: Attests
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
 
@@ -96,7 +101,7 @@ class Tour:
     @property
     def again(self) -> bool:
         """The lane may be claimed again at once."""
-        return not self.back_off and self.fault is None
+        return not self.back_off and self.fault is None and not (self.lane.alone and self.results)
 
     def settlement(self) -> Settlement:
         """As it ends the claim. What was with the recipient when the tour was broken off may have reached it."""
@@ -152,6 +157,8 @@ class Tour:
             return self._ended(Result(out, State.UNDELIVERABLE, sent=False, reason=Reason.OTHER))
         raw = opened.raw if out.kind == RECEIPT else released(opened.raw, verdict)
         told = handed(out, opened, raw, way.deadline, cut=cuts(verdict))
+        if way.protocol == KAFKA:
+            told = replace(told, statement=hand.attest(out, told))
         begun, self.at = hand.clock(), out
         try:
             accepted = await hand.takers.hand_over(self.key, told)
