@@ -15,10 +15,13 @@ Read it in this order:
 10. ``app``            the one place where the parts are put together, ``mailroom`` for documents, ``footing`` what a
                        process stands on;  ``workers`` several processes of it;  ``commands/`` what people type
 
+11. ``agent/``         what runs at an agency: ``core/handling`` what it does with a record: tables;  ``agent/handing`` one record
+                       to its end, ``member`` its place in the group, ``memory`` what it knows, ``run`` all of it together
+
 ``core`` decides (no IO, no clock, no async), ``catalogue`` reads what people declared, ``protocols`` speak
 to agencies' systems, ``edge`` does, ``app`` composes. Imports run one way:
 ``core <- catalogue <- protocols <- edge <- footing <- mailroom <- app <- workers <- commands``;
-``tests/architecture`` holds it. ``adapter`` and ``client`` are the public modules; ``client`` imports nothing else of
+``agent`` stands beside ``footing``, and only ``commands`` imports it; ``tests/architecture`` holds it. ``adapter`` and ``client`` are the public modules; ``client`` imports nothing else of
 the gateway.
 """
 

@@ -36,7 +36,7 @@ QUIET = (
 )
 STARTED = b"Kafka Server started"
 TAKEN = "Address already in use"
-GOES_WITH_US = 'exec 3<&0; (read -r _ <&3 || kill -KILL $$) & exec "$@" <&- 3<&-'
+GOES_WITH_US = 'exec 3<&0; (read -r _ <&3 || kill -KILL $$) & exec "$@" </dev/null 3<&-'
 """Shell: whoever started the broker holds the other end of its standard input; when that process dies, so does the
 broker. A line says that it has ended already."""
 

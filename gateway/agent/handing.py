@@ -202,10 +202,16 @@ class Handing:
 
 
 async def _take(route: Route, going: Handed) -> Accepted:
-    """Raises NotTaken. A taker keeps its deadline itself; this one is for one that does not."""
+    """Raises NotTaken. A taker does so itself, in time; this is for one that does not."""
     try:
         async with asyncio.timeout(going.seconds + OVERTIME_SECONDS):
             return await route.taker.take(going)
+    except NotTaken:
+        raise
     except TimeoutError as error:
         detail = f"the way {route.way.name} did not keep its deadline of {going.seconds:.0f} s"
         raise NotTaken(detail, sent=True, whole=True) from error
+    except Exception as error:  # a record must not end the partition, whatever it does to a way (A9)
+        raise NotTaken(
+            f"the way {route.way.name} failed with {type(error).__name__}", sent=True, whole=False
+        ) from error

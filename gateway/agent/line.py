@@ -96,6 +96,11 @@ class Line:
             await self._consumer.getmany(nothing, timeout_ms=int(WAIT_SECONDS * 1000))
         except KafkaError as error:
             raise Died(f"the consumer has failed: {type(error).__name__}") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise Died("the consumer's own tasks have ended") from error
 
     @asynccontextmanager
     async def _asked(self, *, deadline: bool = True) -> AsyncIterator[None]:

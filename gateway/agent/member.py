@@ -97,17 +97,19 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no
         try:
             consumer.subscribe([self._topic], listener=self)
             async with asyncio.timeout(self._pace.joining):
-                await self._unless_stopped(consumer.start())
-            await self._unless_stopped(life.run())
+                await self._unless_stopped(consumer.start(), self._pace.closing)
+            await self._unless_stopped(life.run(), 0.0)
         finally:
             await life.let_go(self._finishing)
             self._life = None
             await _closed(consumer, self._pace.closing)
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None], seconds: float) -> None:
+        """At a stop it has so long to end by itself: a consumer that is cancelled at its start leaves connections."""
         stopping, working = asyncio.create_task(self._stopping.wait()), asyncio.create_task(work)
         try:
             await asyncio.wait([stopping, working], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([working], timeout=seconds)
             if working.done():
                 working.result()
         finally:

@@ -10,6 +10,7 @@ from gateway.core import cloudevent
 from gateway.core.cloudevent import Event, NoEvent, UnknownKey
 from gateway.core.delivery import Reason
 from gateway.core.handling import Known, Record, Why
+from gateway.core.receipt import digest_field
 from gateway.core.shape import Malformed, parse
 from gateway.protocols.handover import Handed, NotTaken
 
@@ -66,6 +67,8 @@ async def checked(incoming: Incoming, upstream: Upstream, instance: str, agency:
             cloudevent.genuine(event, raw, jwks, instance, agency)
     except NoEvent as error:
         raise NotOurs(Why.NOT_GENUINE, str(error)) from error
+    if not isinstance(event.envelope.get("submitted"), str):
+        raise NotOurs(Why.NO_EVENT, "its envelope does not say when it was submitted")
     record = Record(
         document=event.id,
         service=event.type,
@@ -85,6 +88,7 @@ def handed(found: Checked, known: Known, files: Sequence[Mapping[str, Any]], sec
     except Malformed as error:
         raise NotTaken(f"its body is {error}", sent=False, whole=False, reason=Reason.DEFECTIVE) from error
     told = dict(event.envelope)
+    told["digest"] = digest_field(found.record.digest)  # what is not signed in an envelope is not believed
     told["redelivered"] = bool(told.get("redelivered")) or known.touched or known.repeated
     told["attempt"] = known.tries
     told["attachments"] = list(files)

@@ -5,6 +5,7 @@ agent runs, counted in a file beside it, so that a clock that jumps removes noth
 """
 
 import asyncio
+import contextlib
 import hashlib
 import re
 import shutil
@@ -154,13 +155,14 @@ class Spool:
         if free - size < SPARE_BYTES:
             raise _later("the disk has no room for its files")
         if self._held + size > self._bounds.max_bytes:
-            self._held = await asyncio.to_thread(_weight, self._folder)
+            await self._counted()
             if self._held + size > self._bounds.max_bytes:
                 raise _later("as many bytes of files lie here as agent.yaml allows")
         self._held += size
 
     async def go_on(self) -> None:
         """Once an hour, for ever."""
+        await self._counted()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             await self.sweep()
@@ -171,9 +173,13 @@ class Spool:
             for place in await asyncio.to_thread(_folders, self._folder):
                 if place.name not in self._under_way:
                     await self._looked_at(place)
-            self._held = await asyncio.to_thread(_weight, self._folder)
         except (OSError, Unwritten) as error:
             log.warning("attachments_not_swept", why=type(error).__name__)
+        await self._counted()
+
+    async def _counted(self) -> None:
+        with contextlib.suppress(OSError):  # it is counted again before anything is refused for it
+            self._held = await asyncio.to_thread(_weight, self._folder)
 
     async def _looked_at(self, place: Path) -> None:
         age = await asyncio.to_thread(_age, place)

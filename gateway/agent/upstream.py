@@ -10,24 +10,17 @@ import structlog
 
 from gateway.agent.manifest import NotReady, Setup
 from gateway.agent.ports import Answered, Final, Later, Report, Told, Unreachable
+from gateway.agent.published import Published
 from gateway.client import Document, GatewayClient, GatewayError, NotIdentified, Pace, Refused, Unknown
 from gateway.client import Unreachable as Unanswered
 from gateway.core.handling import Outcome
 
-FRESH_SECONDS = 300.0
-"""For which the gateway's keys are used without a second thought."""
-KEPT_SECONDS = 86_400.0
-"""For which the last good ones are used while no others can be had."""
-COOL_DOWN_SECONDS = 10.0
-"""Between two fetches of its keys."""
 CALL_SECONDS = 30.0
 """For one question or one report in all."""
 FILE_SECONDS = 3600.0
 """For what is fetched of one file at a time; what is there stays, and the next try goes on with it."""
 WATCH_SECONDS = 60.0
 """Between two looks at whether it is there."""
-MAX_KEYS = 64
-"""Of the gateway: a set with more is none."""
 
 _ATTEMPTS = 2
 """Of each call: reports and records have a patience of their own."""
@@ -76,63 +69,14 @@ class Gateway:
         """``clock`` counts seconds and never goes back; the desk reads the same one."""
         self._client = client
         self._agency = agency
-        self._clock = clock
         self._sleep = sleep
-        self._keys: Mapping[str, Any] | None = None
-        self._good_at = self._tried_at = float("-inf")
-        self._fetching: asyncio.Task[None] | None = None
-        self._why = "its keys were not asked for yet"
+        self._published = Published(client, self._noted, clock=clock, sleep=sleep)
         self.complaint: str | None = None
         """Why the last call had no answer, in a sentence; None: it had one."""
 
     async def keys(self, after: float | None = None) -> Mapping[str, Any]:
         """See ``ports.Upstream``."""
-        least = self._clock() - KEPT_SECONDS if after is None else after
-        if self._good_at < least:
-            await self._fetched(after)
-        elif self._clock() - self._good_at > FRESH_SECONDS and self._rested() <= 0.0:
-            self._fetch(0.0)  # beside: what is at hand serves meanwhile
-        if self._keys is None or self._good_at < least:
-            raise Unreachable(f"the gateway's keys cannot be had: {self._why}")
-        return self._keys
-
-    async def _fetched(self, after: float | None) -> None:
-        """Once for all who ask; one that began before ``after`` is waited for, and then another one is begun."""
-        if self._fetching is not None:
-            await asyncio.wait({self._fetching})
-            if self._good_at >= (after or 0.0):
-                return
-        rest = self._rested()
-        if self._fetching is None and after is None and rest > 0.0:
-            return
-        await asyncio.wait({self._fetching or self._fetch(rest)})
-
-    def _rested(self) -> float:
-        """Seconds until the gateway may be asked again."""
-        return self._tried_at + COOL_DOWN_SECONDS - self._clock()
-
-    def _fetch(self, pause: float) -> asyncio.Task[None]:
-        if self._fetching is None:
-            self._fetching = asyncio.create_task(self._renewed(pause))
-        return self._fetching
-
-    async def _renewed(self, pause: float) -> None:
-        began = 0.0
-        try:
-            if pause > 0.0:
-                await self._sleep(pause)
-            began = self._clock()
-            published = await self._client.published(timeout=CALL_SECONDS)
-            if len(published["keys"]) > MAX_KEYS:
-                raise Unanswered(f"it publishes more than {MAX_KEYS} keys")
-        except GatewayError as error:
-            self._noted(error)
-            self._why = str(error)
-        else:
-            self._keys, self._good_at = published, began
-            self._noted(None)
-        finally:
-            self._tried_at, self._fetching = self._clock(), None
+        return await self._published.keys(after)
 
     async def state(self, document: str) -> str | None:
         """See ``ports.Upstream``."""
@@ -226,9 +170,7 @@ class Gateway:
 
     async def aclose(self) -> None:
         """Let go of the client and of what runs."""
-        if self._fetching is not None:
-            self._fetching.cancel()
-            await asyncio.wait({self._fetching})
+        await self._published.close()
         await self._client.close()
 
     def _lost(self, error: Exception) -> Unreachable:

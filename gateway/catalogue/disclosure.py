@@ -106,7 +106,7 @@ def _as_disclosed(whole: Mapping[str, Any], grants: Iterable[Grant]) -> Mapping[
     """What each of the grants may leave of a value fits it; None where there is none."""
     cuts = sorted({grant.disclosed for grant in grants}, key=str)
     forms = [whole if cut is None else reduced(whole, cut_of(cut)) for cut in cuts]
-    if forms:
+    if len(forms) < 2:
         return forms[0] if forms else None
     definitions = {name: inner for form in forms for name, inner in form.get("$defs", {}).items()}
     apart = [{word: inner for word, inner in form.items() if word not in ("$schema", "$defs")} for form in forms]

@@ -51,14 +51,14 @@ def agent(
         return
     if agency is None:
         fail("Name the agency: gateway agent --agency treasury.")
+    plan = _setup(agency)
     signals.spared()
     chosen = read_settings()
     configure_logging(chosen.log_level)
     # by name: only an agent needs a Kafka client, which every other command would load with it
     running = import_module("gateway.agent.run")
-    said = running.Chosen(data, operations_listen, chosen.shutdown_seconds)
     try:
-        uvloop.run(running.agent(_setup(agency), said))
+        uvloop.run(running.agent(plan, running.Chosen(data, operations_listen, chosen.shutdown_seconds)))
     except running.Failed as error:
         fail(f"The agent's {error} ended by itself: its log says why.")
     except NotReady as error:

@@ -1,7 +1,7 @@
 """``gateway topics``: what the Kafka cluster must have for the agencies that read it, and what it has."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -46,6 +46,9 @@ class Cluster(Protocol):
     def carry_out(self, change: Change) -> None:
         """Make one change. Raises ClusterFailed."""
 
+    def settled(self, wanted: Wanted, made: Collection[Change]) -> bool:
+        """Whether the brokers tell of them. Raises ClusterFailed."""
+
 
 class Opened(Protocol):
     """How it is reached."""
@@ -85,10 +88,13 @@ def apply(
     with _reached(root, Login(user, password, client)) as (needed, cluster):
         between = difference(needed, cluster.found(needed))
         chosen = [each for each in between.changes if revoke or not each.takes]
-        failed = sum(not _carried_out(cluster, each) for each in chosen)
+        made = [each for each in chosen if _carried_out(cluster, each)]
+        if not cluster.settled(needed, made):
+            typer.echo("the brokers do not tell of all changes yet: look again with gateway topics check", err=True)
     left = [each for each in between.changes if each not in chosen]
     _print(replace(between, changes=tuple(left)))
-    typer.echo(f"{len(chosen) - failed} changes made, {failed} failed, {len(left)} left (with --revoke)")
+    failed = len(chosen) - len(made)
+    typer.echo(f"{len(made)} changes made, {failed} failed, {len(left)} left (with --revoke)")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -177,4 +183,5 @@ def _summary(between: Difference) -> str:
 
 
 def _needed(needed: Wanted) -> str:
-    return f"{len(needed.topics)} topics for {len({each.agency for each in needed.topics.values()})} agencies"
+    agencies = {each.agency for each in needed.topics.values()}
+    return f"topics needed: {len(needed.topics)}, agencies: {len(agencies)}"

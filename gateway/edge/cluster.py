@@ -3,8 +3,9 @@
 No process that serves imports this module, or the client it needs: ``gateway topics`` does, by name.
 """
 
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from kafka.protocol.consumer import ConsumerProtocolAssignment, OffsetFetchReque
 from kafka.protocol.metadata import MetadataRequest
 
 from gateway.catalogue.files import Files
-from gateway.core.comparison import POSITIONS
+from gateway.core.comparison import POSITIONS, difference
 from gateway.core.kafka import Connection
 from gateway.core.topics import TOPIC, Acl, Change, Found, Standing, Wanted
 from gateway.edge.cluster_changes import KINDS, OF_TOPIC, RATE, USER, carry_out, written
@@ -33,6 +34,8 @@ AT_ONCE = 200
 """Topics, or groups, that one question asks for."""
 MAX_GROUPS = 20_000
 """Groups that are looked at."""
+BREATH_SECONDS = 0.1
+"""Between two looks at whether a change has come to the brokers."""
 
 T = TypeVar("T")
 
@@ -54,14 +57,24 @@ class Cluster:
         """Make one change. Raises ClusterFailed."""
         carry_out(self.line, change)
 
+    def settled(self, wanted: Wanted, made: Collection[Change]) -> bool:
+        """Whether the brokers tell of them, within a line's patience: they hear of changes one after the other."""
+        until = time.monotonic() + self.line.seconds
+        while any(each in made for each in difference(wanted, self.found(wanted)).changes):
+            if time.monotonic() > until:
+                return False
+            time.sleep(BREATH_SECONDS)
+        return True
+
     def found(self, wanted: Wanted) -> Found:
         """What the cluster has of what is wanted, and what else it has of this instance. Raises ClusterFailed."""
+        acls = self._acls()  # first: whoever may see them may see the rest
         brokers = self._brokers()
         topics = self._topics(wanted)
         return Found(
             brokers={each: self._settings(_OF_BROKER, [str(each)], each)[str(each)] for each in brokers},
             topics=topics,
-            acls=self._acls(),
+            acls=acls,
             quotas=self._quotas(),
             groups=self._groups(brokers, wanted.topics.keys() & topics.keys()),
         )

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from gateway.edge.documents.records import LaneKey
-from gateway.edge.store import BRIEFLY, LOCK, Driver, Plan, StoreWaited, chunks
+from gateway.edge.store import BRIEFLY, Driver, Plan, StoreWaited, chunks
 
 REMEMBERED = 5.0
 """Seconds for which a lane that was held is looked at first, before a batch waits for it again."""
@@ -18,7 +18,7 @@ REMEMBERED = 5.0
 _THESE = "with v(recipient, okey) as ({rows text text})"
 # Whether there was a conflict or not, the row is locked; nothing is written to one that stood there.
 _LOCK = (
-    f"{LOCK}insert into lanes (recipient, okey, service, way, unit, opened, due, lease) {_THESE} "  # noqa: S608 - constants
+    f"insert into lanes (recipient, okey, service, way, unit, opened, due, lease) {_THESE} "  # noqa: S608 - constants
     "select recipient, okey, '', '', '', 0, {now}, 0 from v where true "
     "on conflict (recipient, okey) do update set opened = 0 where false"
 )
@@ -31,7 +31,7 @@ class _TriedError(Exception):
 
 
 def lock(lanes: Collection[LaneKey]) -> Plan[None]:
-    """Make the lanes that are not there, and hold all of them until the transaction ends; where others write too."""
+    """Make the lanes that are not there, and hold all of them until the transaction ends."""
     for rows in chunks(_flat(sorted(lanes)), 2):
         yield _LOCK, rows
 

@@ -20,7 +20,6 @@ from gateway.edge.keys import barred
 from gateway.edge.store import (
     BRIEFLY,
     INSTANCE,
-    LOCK,
     MONTH,
     ROWS,
     VERSION,
@@ -265,7 +264,7 @@ def _spelled(sql: str) -> tuple[str, int]:
         arrays = ", ".join(f"${place}::{name}[]" for place, name in enumerate(types, start=1))
         sql = ROWS.sub(f"select * from unnest({arrays})", sql)  # noqa: S608 - names of types
     sql = sql.replace(MONTH, "select journal_month($1)").replace("{skip_locked}", " for update skip locked")
-    sql = sql.replace(BRIEFLY, _BRIEF).replace(LOCK, "")
+    sql = sql.replace(BRIEFLY, _BRIEF)
     # not now(), which is the transaction's begin
     return sql.replace("{now}", "extract(epoch from statement_timestamp())::float8"), width
 

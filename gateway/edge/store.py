@@ -7,8 +7,7 @@ written $1, $2, …; what the two spell differently stands in braces:
 ``{now}`` is the database's own clock in seconds since 1970; ``{rows int8 bytea}`` is as many rows as there are
 parameters for, with the types of their columns, after ``insert into t (a, b)`` or as ``with v(a, b) as (…)``: the
 statement then has no other parameters; ``{skip_locked}`` at the end of a select takes its rows for change and leaves
-out what another transaction holds; ``{lock}`` begins a statement that does nothing but hold rows, which is left out
-where nobody else writes; MONTH and BRIEFLY are statements of their own.
+out what another transaction holds; MONTH and BRIEFLY are statements of their own.
 """
 
 import asyncio
@@ -37,7 +36,6 @@ MONTH = "{month}"
 """The statement after which the journal's table of the month $1 is there."""
 BRIEFLY = "{briefly}"
 """The statement after which the transaction waits only a moment for rows that another one holds."""
-LOCK = "{lock}"
 MAX_ROWS = 1000
 """Rows of one statement: SQLite takes 32,766 parameters, and reads long statements ever more slowly."""
 
@@ -166,8 +164,6 @@ class SqliteDriver:
                 raise StoreFailed(f"{path.name} was removed or replaced while the gateway runs")
 
     def _execute(self, sql: str, values: Sequence[Any]) -> Rows:
-        if sql.startswith(LOCK):
-            return ()
         if sql == MONTH:
             for each in tables.month_statements(*values):
                 self._connection.execute(each)

@@ -158,7 +158,7 @@ class Session:
         batch = producer.create_batch()
         batch.append(timestamp=None, key=key, value=value, headers=headers)
         batch.close()
-        partition = producer._partition(topic, None, key, value, key, value)  # noqa: SLF001 - the same as of others
+        partition = producer._partition(topic, None, key, value, serialized_key=key, serialized_value=value)  # noqa: SLF001 - the same as of others
         sent = await producer.send_batch(batch, topic, partition=partition)
         return sent  # noqa: RET504 - it has no type before
 

@@ -17,7 +17,7 @@ from gateway.protocols.flights import Flights, Record
 from gateway.protocols.handover import NotTaken
 from gateway.protocols.kafka_link import ClientOptions
 from gateway.protocols.producing import Session
-from gateway.protocols.supervision import RETRY_SECONDS, Link, Supervisor, Watcher
+from gateway.protocols.supervision import RETRY_SECONDS, Link, Looks, Supervisor, Watcher
 
 ATTEMPTS = 4
 """Of one record, with a producer each: more than one only where the producer was to blame, or was replaced."""
@@ -60,7 +60,9 @@ class Publisher:
         self, link: Link, watcher: Watcher, session: Callable[[ClientOptions, int], Session] = Session
     ) -> None:
         self._watcher = watcher
+        self._faults = _Faults(watcher)
         self._flights = Flights()
+        self._looks = Looks()
         self._supervisor = Supervisor(link, watcher, self._flights, session)
 
     @property
@@ -105,17 +107,17 @@ class Publisher:
         """A session that knows the record's topic. Raises NotTaken."""
         if not self._flights.has_room(record):
             why = "as much is on its way to Kafka as may be"
-            raise self._fault(record, "full", NotTaken(why, sent=before, whole=False, retry_after=RETRY_SECONDS))
+            raise self._faults.fault(record, "full", NotTaken(why, sent=before, whole=False, retry_after=RETRY_SECONDS))
         try:
             while True:
                 session = await self._supervisor.session(until)
                 if session.knows(record.topic):
                     return session
-                if against := await self._supervisor.look(session, record.topic):
-                    raise self._fault(record, "topic", NotTaken(against, sent=before, whole=True))
+                if against := await self._looks.look(session, record.topic):
+                    raise self._faults.fault(record, "topic", NotTaken(against, sent=before, whole=True))
         except Unreachable as error:
             self._supervisor.doubt()
-            raise self._away(record, str(error), sent=before) from error
+            raise self._faults.away(record, str(error), sent=before) from error
 
     async def _sent(self, attempt: _Attempt) -> None:
         """Raises NotTaken, and _Again."""
@@ -132,32 +134,32 @@ class Publisher:
             raise self._refused(attempt, error, sent=flight is not None) from error
         except Exception as error:
             why, sent = f"a record for the topic {record.topic} met {_named(error)}", flight is not None
-            fault = self._fault(record, "other", NotTaken(why, sent=sent or attempt.before, whole=False))
+            fault = self._faults.fault(record, "other", NotTaken(why, sent=sent or attempt.before, whole=False))
             raise _Again(fault, alone=attempt.alone) from error
 
     def _late(self, record: Record, *, sent: bool) -> NotTaken:
         if self._supervisor.down is not None:
-            return self._away(record, self._supervisor.down, sent=sent)
+            return self._faults.away(record, self._supervisor.down, sent=sent)
         self._supervisor.doubt()
         why = f"the topic {record.topic} did not acknowledge in time"
-        return self._fault(record, "timeout", NotTaken(why, sent=sent, whole=True))
+        return self._faults.fault(record, "timeout", NotTaken(why, sent=sent, whole=True))
 
     def _refused(self, attempt: _Attempt, error: errors.KafkaError, *, sent: bool) -> Exception:
         """``sent``: brokers have said so, and not aiokafka."""
         record, maybe = attempt.record, attempt.before or sent
         if isinstance(error, errors.TopicAuthorizationFailedError):
             fault = NotTaken(unauthorised(record.topic), sent=attempt.before, whole=True)
-            return self._fault(record, "topic", fault)
+            return self._faults.fault(record, "topic", fault)
         if self._supervisor.down is not None:
-            return self._away(record, self._supervisor.down, sent=maybe)
+            return self._faults.away(record, self._supervisor.down, sent=maybe)
         if isinstance(error, _SIZE):
             why = f"it is larger than a record on the topic {record.topic} may be"
             fault = NotTaken(why, sent=attempt.before, whole=False, reason=Reason.TOO_LARGE)
             if sent and not attempt.alone:  # its batch was refused: others in it may be to blame
                 return _Again(fault, alone=True)
-            return self._final(attempt, self._fault(record, "too_large", fault), sent=sent)
+            return self._final(attempt, self._faults.fault(record, "too_large", fault), sent=sent)
         why = f"the topic {record.topic}: {_named(error)}"
-        fault = self._fault(record, "producer", NotTaken(why, sent=maybe, whole=True))
+        fault = self._faults.fault(record, "producer", NotTaken(why, sent=maybe, whole=True))
         if isinstance(error, _UNDECIDED) or not isinstance(error, errors.BrokerResponseError):
             return _Again(fault, alone=attempt.alone)
         return self._final(attempt, fault, sent=sent)
@@ -168,14 +170,21 @@ class Publisher:
             self._supervisor.replace(attempt.session, "refused")
         return fault
 
-    def _away(self, record: Record, why: str, *, sent: bool) -> NotTaken:
-        """The wish spares the document a pause of its own: nothing is wrong with it."""
-        fault = NotTaken(f"{AWAY}: {why}", sent=sent, whole=True, retry_after=RETRY_SECONDS)
-        return self._fault(record, "away", fault)
 
-    def _fault(self, record: Record, word: str, fault: NotTaken) -> NotTaken:
-        self._watcher.failed(record.recipient, word)
+@dataclass(frozen=True, slots=True)
+class _Faults:
+    """What is told of records that were not acknowledged."""
+
+    watcher: Watcher
+
+    def fault(self, record: Record, word: str, fault: NotTaken) -> NotTaken:
+        """``word`` is one of few."""
+        self.watcher.failed(record.recipient, word)
         return fault
+
+    def away(self, record: Record, why: str, *, sent: bool) -> NotTaken:
+        """The wish spares the document a pause of its own: nothing is wrong with it."""
+        return self.fault(record, "away", NotTaken(f"{AWAY}: {why}", sent=sent, whole=True, retry_after=RETRY_SECONDS))
 
 
 def _named(error: BaseException) -> str:

@@ -84,7 +84,6 @@ class Supervisor:
         self._doubted = False
         self._told: bool | None = None
         self._heard = 0.0
-        self._looking: tuple[set[str], asyncio.Task[Mapping[str, str]]] | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def session(self, until: float) -> Session:
@@ -101,17 +100,6 @@ class Supervisor:
                     await self._known.wait()
             except TimeoutError as error:
                 raise Unreachable("no producer was there in time") from error
-
-    async def look(self, session: Session, topic: str) -> str | None:
-        """What stands against a topic; asked together with what others ask at that moment. Raises Unreachable."""
-        if self._looking is None:
-            topics = {topic}
-            task = asyncio.create_task(self._looked(session, topics))
-            task.add_done_callback(_looked_at)
-            self._looking = topics, task
-        topics, task = self._looking
-        topics.add(topic)
-        return (await asyncio.shield(task)).get(topic)
 
     def heard(self) -> None:
         """A broker has answered."""
@@ -141,7 +129,12 @@ class Supervisor:
         while True:
             link, session, why = self.link, self._made(self.link.options, self.link.max_bytes), None
             try:
-                await self._open(session, link)
+                await session.open(self.doubt)
+                if link.topics:
+                    await session.look(sorted(link.topics))
+                self.heard()
+                self._wish, self._present = None, session
+                self._say(None)
                 why = await self._watched(session, link)
             except Unreachable as error:
                 if session is self._present:
@@ -157,15 +150,6 @@ class Supervisor:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._watcher.replaced(why)
-
-    async def _open(self, session: Session, link: Link) -> None:
-        """Raises Unreachable."""
-        await session.open(self.doubt)
-        if link.topics:
-            await session.look(sorted(link.topics))
-        self.heard()
-        self._wish, self._present = None, session
-        self._say(None)
 
     async def _watched(self, session: Session, link: Link) -> str:
         """Why it is to be replaced, when what was in flight had its time. Raises Unreachable where nobody answers."""
@@ -214,7 +198,10 @@ class Supervisor:
         if self._told is not (why is None):
             self._told = why is None
             self._watcher.reached(why)
-        self._known.set()
+        if self._present is not None or why is not None:
+            self._known.set()
+        else:
+            self._known.clear()
 
     def _leave(self) -> None:
         """There is no session in use."""
@@ -222,9 +209,27 @@ class Supervisor:
         if self.down is None:
             self._known.clear()
 
+
+class Looks:
+    """Questions for topics, asked together with those of others at that moment."""
+
+    def __init__(self) -> None:
+        self._next: tuple[set[str], asyncio.Task[Mapping[str, str]]] | None = None
+
+    async def look(self, session: Session, topic: str) -> str | None:
+        """What stands against it. Raises Unreachable."""
+        if self._next is None:
+            asked: set[str] = set()
+            task = asyncio.create_task(self._looked(session, asked))
+            task.add_done_callback(_looked_at)
+            self._next = asked, task
+        topics, task = self._next
+        topics.add(topic)
+        return (await asyncio.shield(task)).get(topic)
+
     async def _looked(self, session: Session, topics: set[str]) -> Mapping[str, str]:
         await asyncio.sleep(GATHER_SECONDS)
-        self._looking = None
+        self._next = None
         return await session.look(sorted(topics))
 
 

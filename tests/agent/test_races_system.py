@@ -1,4 +1,4 @@
-"""Races of the agent, reference/flow-and-journal.md 5.3: what the agency's system says, or does not, and who is told."""
+"""Races of the agent, reference/flow-and-journal.md 5.3: what the agency's system says or not, and who is told."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaError
 
 from gateway.agent.ports import Final
 from gateway.core.delivery import Reason
@@ -19,15 +18,12 @@ from tests.fakes.brokers import Brokers
 
 
 @asynccontextmanager
-async def reading(
-    kafka: Brokers, folder: Path, *numbers: int, takes_key: bool = True
-) -> AsyncIterator[tuple[House, Agent]]:
-    """An agent that is at work on these."""
+async def reading(kafka: Brokers, folder: Path, *, takes_key: bool = True) -> AsyncIterator[tuple[House, Agent]]:
+    """An agent that is at work."""
     async with house(kafka) as agency:
         agency.takes_key = takes_key
         async with agency.agent(folder / "one") as agent:
             await agency.commits(0)  # it has its place, so that nothing that comes now is in doubt
-            await agency.write(*numbers)
             yield agency, agent
 
 
@@ -128,10 +124,8 @@ async def test_a10_what_the_system_refuses_is_rejected(kafka: Brokers, tmp_path:
         agency.system.does = at_first(fails(reason=reason), agency)
         await agency.write(1, 2)
         await agency.bell.until(lambda: len(agency.hub.reports) == 2)
-        assert [(each.outcome, each.reason) for each in agency.hub.reports] == [
-            ("rejected", reason),
-            ("retrieved", None),
-        ]
+        said = [(each.outcome, each.reason) for each in agency.hub.reports]
+        assert said == [("rejected", reason), ("retrieved", None)]
 
 
 @pytest.mark.parametrize("takes_key", [True, False])
@@ -186,22 +180,27 @@ async def test_a10_a_register_number_is_told(kafka: Brokers, tmp_path: Path) -> 
 
 async def test_a_consumer_that_dies_is_replaced(kafka: Brokers, tmp_path: Path) -> None:
     """aiokafka's own task ends for whatever reason: another consumer takes its place, and nothing is repeated."""
-    async with reading(kafka, tmp_path, 1) as (agency, agent):
+    async with reading(kafka, tmp_path) as (agency, agent):
+        await agency.write(1)
         await agency.commits(1)
         consumer: Any = agent.member._life._line._consumer  # type: ignore[union-attr] # it runs
-        consumer._coordinator._pending_exception = KafkaError("something that nobody foresaw")
+        consumer._coordinator._coordination_task.cancel()
+        await agency.bell.until(lambda: agent.figures.restarts)
         await agency.write(2)
         await agency.commits(2)
-        assert (agency.system.numbers, agent.figures.restarts) == ([1, 2], 1)
+        assert agency.system.numbers == [1, 2]
 
 
 async def test_a_consumer_that_gives_nothing_is_replaced(kafka: Brokers, tmp_path: Path) -> None:
     """Records are there and none come, though nothing has failed: that is noticed, too."""
-    async with house(kafka) as agency, agency.agent(tmp_path / "one", replace(QUICK, stalls=20)) as agent:
+    async with house(kafka) as agency, agency.agent(tmp_path / "one", replace(QUICK, stalls=60)) as agent:
         await agency.write(1)
         await agency.commits(1)
         consumer: Any = agent.member._life._line._consumer  # type: ignore[union-attr] # it runs
         consumer._fetcher._fetch_task.cancel()
-        await agency.write(2)
+        await agency.write(2)  # comes with the question that was under way
         await agency.commits(2)
-        assert (agency.system.numbers, agent.figures.restarts) == ([1, 2], 1)
+        await agency.write(3)
+        await agency.commits(3)
+        assert agency.system.numbers == [1, 2, 3]
+        assert agent.figures.restarts >= 1

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.agent.ports import Final, Later, Report, Told, Unreachable
-from gateway.agent.upstream import COOL_DOWN_SECONDS, FRESH_SECONDS, KEPT_SECONDS, Gateway, Gone
+from gateway.agent.published import COOL_DOWN_SECONDS, FRESH_SECONDS, KEPT_SECONDS
+from gateway.agent.upstream import Gateway, Gone
 from gateway.client import GatewayClient, Pace, verify_receipt
 from gateway.core.handling import Outcome
 from tests.fakes import post_office
@@ -136,7 +137,7 @@ async def test_the_last_good_keys_serve_for_a_day(desk: Desk) -> None:
 async def test_more_keys_than_a_gateway_has_are_none(desk: Desk) -> None:
     """An answer is bounded in what is believed, too."""
     desk.double.keys = [{"kid": str(number)} for number in range(65)]
-    with pytest.raises(Unreachable, match="more than 64"):
+    with pytest.raises(Unreachable, match="at most 64"):
         await desk.gateway.keys()
 
 

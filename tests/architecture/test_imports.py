@@ -12,7 +12,7 @@ LAYERS = (
     *("gateway.mailroom", "gateway.app", "gateway.workers", "gateway.commands", "gateway.__main__"),
 )
 OPEN = {
-    "gateway": set(LAYERS) | {"gateway.client"},
+    "gateway": set(LAYERS) | {"gateway.agent", "gateway.client"},
     "gateway.adapter": {"gateway.protocols"},
     "gateway.settings": {
         "gateway.footing",
@@ -22,7 +22,8 @@ OPEN = {
         "gateway.commands",
         "gateway.__main__",
     },
-    "gateway.client": {"gateway.commands"},
+    "gateway.client": {"gateway.agent", "gateway.commands"},
+    "gateway.agent": {"gateway.commands"},
 }
 """Who may import what stands beside the layers; ``gateway`` itself is the version."""
 
@@ -43,6 +44,8 @@ def _crossings(module: Module) -> Iterator[tuple[str, int]]:
 def _may(source: str, target: str) -> bool:
     if target in OPEN:
         return source in OPEN[target]
+    if source == "gateway.agent":  # it runs at an agency, without a gateway around it
+        return target in LAYERS[: LAYERS.index("gateway.footing")]
     return source in LAYERS and target in LAYERS and LAYERS.index(target) < LAYERS.index(source)
 
 

@@ -14,8 +14,10 @@ import pytest
 
 from gateway.catalogue import asyncapi, disclosure
 from gateway.catalogue.snapshot import load
+from gateway.core import cloudevent
 from gateway.core.kafka import Cluster, Connection, Layout, Sasl, Share
 from gateway.core.model import KAFKA, AgencyId, Catalogue, Kind, SystemId
+from tests.docs.pages import page
 from tests.fakes import node
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +155,13 @@ def test_a_message_is_a_cloudevent(demonstration: Catalogue) -> None:
         place = disclosure.RECEIPT if name == "receipt" else disclosure.address(name)
         assert (said["ce_type"]["const"], said["ce_dataschema"]["const"]) == (name, ISSUER + place)
         assert {"ce_specversion", "ce_id", "ce_source", "content-type"} <= set(message["headers"]["required"])
+
+
+def test_every_header_is_described(demonstration: Catalogue) -> None:
+    """What a reader takes for a header of a record stands in docs/kafka.md, and in one of the messages."""
+    messages = document(by_kafka(demonstration), SILA)["components"]["messages"].values()
+    described = {name for message in messages for name in message["headers"]["properties"]}
+    assert described == cloudevent._KNOWN == page("docs/kafka.md").within("A record").rows().keys()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from gateway.core.model import Catalogue, Pointer, ServiceId, SystemId
 from gateway.core.receipt import Receipt
 from gateway.core.shape import Shape
 from tests.fakes import idp
-from tests.fakes.correspondents import ALERT, POLITE, SILA, WRITERS, catalogue_of
+from tests.fakes.correspondents import ALERT, DESK, LAMPANG, POLITE, REGISTER, SECRET, SILA, WRITERS, catalogue_of
 
 PLACE = {"type": "object", "required": ["code", "name"], "properties": {"code": {"$ref": "#/$defs/code"}, "name": {}}}
 SCHEMA = {
@@ -64,6 +64,14 @@ def test_what_is_in_no_agreement_is_not_told() -> None:
     """Neither a member nor a definition that only the rest needs."""
     text = str(seen(("/level",), ("/place/name",)))
     assert [word for word in ("officer", "code", "rank", "additionalProperties") if word in text] == []
+
+
+def test_a_way_for_everything_tells_nothing_restricted() -> None:
+    """Every agency of the town takes ``*``: of a restricted letter only those know whom an agreement names."""
+    made = catalogue_of({name: idp.key() for name in WRITERS}, POLITE)
+    sealed, systems = made.services[ServiceId(SECRET)], map(SystemId, (DESK, SILA, LAMPANG, REGISTER))
+    known = {system for system in systems if disclosure.told(made, system, sealed)}
+    assert known == {REGISTER}
 
 
 def test_the_schema_of_receipts_names_every_claim() -> None:

@@ -123,6 +123,7 @@ MANIFESTS = {
         *(agent_form.Agent, agent_form.Attached, agent_form.HttpWay, agent_form.WebhookWay, agent_form.PythonWay),
         *(clusters.Connection, clusters.Sasl),
     ),
+    "docs/topics.md": (clusters.Kafka, clusters.Sasl, clusters.Topics, clusters.Share),
     "docs/agreements.md": (
         *(manifests.Agreement, members.Valid, manifests.Grant, manifests.Limits, manifests.Signature),
         *(manifests.Decision, manifests.Purpose, manifests.Purposes, members.Mandate, members.MandateSignature),

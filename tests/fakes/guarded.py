@@ -2,7 +2,9 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from kafka.admin import (
     ACLOperation,
     ACLPermissionType,
     ACLResourcePatternType,
+    ConfigResource,
+    ConfigResourceType,
+    KafkaAdminClient,
     ResourcePattern,
     ResourceType,
 )
@@ -31,6 +36,7 @@ from tests.fakes.brokers import Brokers
 from tests.fakes.catalogues import agency, of
 
 USERS = ("gateway", "tax", "tax_court", "other")
+PATIENCE = 30.0
 LAYOUT = Layout(partitions=2, replication=1, min_insync=1, retention=30 * 86400.0, max_bytes=1_048_576)
 QUIET = ("-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 TOOLS = {
@@ -97,17 +103,47 @@ def between(estate: Estate, right: Wanted) -> Difference:
 
 def applied(estate: Estate, right: Wanted) -> None:
     with edge.opened(estate.connection(), estate.files()) as cluster:
-        for change in difference(right, cluster.found(right)).changes:
+        changes = difference(right, cluster.found(right)).changes
+        for change in changes:
             cluster.carry_out(change)
+        assert cluster.settled(right, changes)
 
 
 def allow(estate: Estate, principal: str, name: str, operation: ACLOperation) -> None:
+    """Until the broker tells of it."""
     pattern = ResourcePattern(ResourceType.TOPIC, name, ACLResourcePatternType.LITERAL)
+    line = ACL(principal, "*", operation, ACLPermissionType.ALLOW, pattern)
+    with _by_hand(estate) as client:
+        client.create_acls([line])
+        _until(lambda: bool(client.describe_acls(line)[0]))
+
+
+def alter(estate: Estate, name: str, settings: dict[str, str]) -> None:
+    """Until the broker tells of them."""
+    one = ConfigResource(ConfigResourceType.TOPIC, name)
+
+    def told() -> bool:
+        now = client.describe_configs([one])["topic"][name]
+        return all(now.get(key, {}).get("value") == value for key, value in settings.items())
+
+    with _by_hand(estate) as client:
+        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=settings)])
+        _until(told)
+
+
+@contextmanager
+def _by_hand(estate: Estate) -> Iterator[KafkaAdminClient]:
     client = estate.brokers.admin()
     try:
-        client.create_acls([ACL(principal, "*", operation, ACLPermissionType.ALLOW, pattern)])
+        yield client
     finally:
         client.close()
+
+
+def _until(told: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not told():
+        assert time.monotonic() < end, "the broker never told of it"
 
 
 def shell(estate: Estate, text: str, folder: Path) -> str:

@@ -55,6 +55,7 @@ def environment(district: District, database: str) -> dict[str, str]:
         "GATEWAY_CATALOGUE": str(district.folder),
         "GATEWAY_KEYS": str(district.folder / "keys"),
         "GATEWAY_DATABASE": database,
+        "GATEWAY_ATTACHMENTS": str(district.folder / "files"),
         "GATEWAY_LISTEN": district.listen,
         "GATEWAY_OPERATIONS_LISTEN": "127.0.0.1:0",
         "GATEWAY_SHUTDOWN_SECONDS": "2",

@@ -128,7 +128,7 @@ def guarded_town(folder: Path, topics: Topics, *ways: Any, password: str | None 
 
 
 async def test_a_missing_acl_closes_one_gate(guarded: Brokers, tmp_path: Path) -> None:
-    """D17: where the gateway may not see, or not write to a topic, that agency waits, others get theirs; then it goes."""
+    """D17: where the gateway may not see a topic, or not write to it, that agency alone waits; mended, it goes."""
     topics, interior, sila = Topics(guarded), read("interior"), read("sila")
     await topics.make(interior, sila)
     await allowed(guarded, topics.of(sila), ACLOperation.WRITE)
@@ -150,8 +150,8 @@ async def told_of(town: DeliveryTown, words: str) -> None:
     await until(lambda: any(words in row[3] and row[2] > 1 for row in gates(town)))
 
 
-async def test_who_may_write_to_nothing_is_told(guarded: Brokers, tmp_path: Path) -> None:
-    """Without a single ACL brokers give no number to a producer: the reason says which ACLs, not that nobody answers."""
+async def test_a_wrong_password_is_named(guarded: Brokers, tmp_path: Path) -> None:
+    """Brokers that refuse the login are told apart from brokers that do not answer; the password stands nowhere."""
     topics, interior = Topics(guarded), read("interior")
     await topics.make(interior)
     async with guarded_town(tmp_path, topics, interior, password="wrong") as town:

@@ -19,8 +19,6 @@ from aiokafka.errors import (
 from aiokafka.structs import TopicPartition
 from kafka.admin import (
     ACLOperation,
-    ConfigResource,
-    ConfigResourceType,
 )
 
 from gateway.catalogue import files
@@ -33,7 +31,7 @@ from gateway.protocols.kafka_link import ClusterFailed
 from tests.fakes import brokers
 from tests.fakes.brokers import Brokers
 from tests.fakes.catalogues import of
-from tests.fakes.guarded import LAYOUT, Estate, allow, applied, between, estate_of, needed, reading, shell
+from tests.fakes.guarded import LAYOUT, Estate, allow, alter, applied, between, estate_of, needed, reading, shell
 
 pytestmark = pytest.mark.xdist_group("kafka")
 PATIENCE = 30.0
@@ -53,7 +51,7 @@ def test_what_others_set_stays(guarded: Estate) -> None:
     right = needed(guarded)
     applied(guarded, right)
     name = topic(right.instance, "tax")
-    _alter(guarded, name, {"segment.ms": "3600000", "min.insync.replicas": "2"})
+    alter(guarded, name, {"segment.ms": "3600000", "min.insync.replicas": "2"})
     assert between(guarded, right).changes == (Set(name, "min.insync.replicas", "2", "1"),)
     applied(guarded, right)
     with edge.opened(guarded.connection(), guarded.files()) as cluster:
@@ -66,7 +64,7 @@ def test_a_quota_is_set_changed_and_taken_away(guarded: Estate, tmp_path: Path) 
     user = f"u{uuid4().hex[:8]}"
     right = needed(guarded, tax=Share(f"User:{user}", 2, 1_000_000))
     applied(guarded, right)
-    said = _shell(
+    said = shell(
         guarded,
         "kafka-configs.sh --bootstrap-server $KAFKA_BOOTSTRAP --command-config $ADMIN --describe --entity-type users",
         tmp_path,
@@ -319,11 +317,3 @@ async def _assigned(consumer: AIOKafkaConsumer) -> None:
     async with asyncio.timeout(PATIENCE):
         while not consumer.assignment():
             await consumer.getmany(timeout_ms=50)
-
-
-def _alter(estate: Estate, name: str, settings: dict[str, str]) -> None:
-    client = estate.brokers.admin()
-    try:
-        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=settings)])
-    finally:
-        client.close()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.nang_lae.adapter import REMEMBERED, Siren
-from deploy.demo import papers
+from deploy.demo import notices, papers
 from gateway.adapter import Broken, Document
 from gateway.core.model import Catalogue, ServiceId
 
@@ -15,6 +15,7 @@ WRITTEN = {
     papers.LETTER: dict(papers.LETTER_BODY),
     papers.ALERT: papers.alert(),
     papers.CORRECTION: papers.correction(),
+    notices.DEATH: notices.death(),
 }
 
 
@@ -22,6 +23,13 @@ WRITTEN = {
 def test_every_paper_fits(catalogue: Catalogue, service: str) -> None:
     """The story's documents are what their services say, and within their size."""
     assert catalogue.services[ServiceId(service)].request.faults(WRITTEN[service]) == ()
+
+
+@pytest.mark.parametrize("files", [(), (notices.RULING,)], ids=["alone", "with a file"])
+def test_every_letter_fits(catalogue: Catalogue, files: tuple[papers.File, ...]) -> None:
+    """So do the letters of the story over Kafka."""
+    written = notices.letter(1, "National Social Security Fund", files=files)
+    assert catalogue.services[ServiceId(papers.LETTER)].request.faults(written) == ()
 
 
 @pytest.mark.parametrize("file", papers.PLANS, ids=lambda file: file.title)

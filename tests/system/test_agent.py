@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from tests.fakes.agents import Process, Site, agent, command
 from tests.fakes.brokers import Brokers, kafka
@@ -18,7 +17,7 @@ from tests.fakes.depot import digest
 from tests.fakes.district import LETTER, SENDER, District, Pushed
 from tests.fakes.senders import Desk
 from tests.fakes.serving import Node, serving
-from tests.fakes.town import Office, answers, cuts
+from tests.fakes.town import Office, after, answers, cuts
 
 __all__ = ["kafka"]
 
@@ -163,12 +162,7 @@ async def test_an_outcome_outlives_gateway_and_agent(treasury: Treasury) -> None
     """The gateway is gone when the system answers, and the agent is killed: it is told after both are back, once."""
     treasury.site.found(treasury.district, treasury.url, http(treasury))
     go, port = asyncio.Event(), treasury.url.rpartition(":")[2]
-
-    async def slow(request: web.BaseRequest) -> web.StreamResponse:
-        await go.wait()
-        return await answers({"number": "T-2"})(request)
-
-    treasury.office.react = slow
+    treasury.office.react = after(go, answers({"number": "T-2"}))
     async with agent(treasury.site) as first:
         document = await treasury.send(1)
         await treasury.office.arrived.acquire()
@@ -212,6 +206,29 @@ async def test_a_person_settles_what_nobody_can_know(treasury: Treasury) -> None
 
 async def unknown(process: Process) -> bool:
     return (await process.metrics())["gateway_agent_unknown"] == 1
+
+
+async def test_a_stop_lets_a_hand_over_end(treasury: Treasury) -> None:
+    """SIGTERM while the system works: its answer is written and told, and the agent ends with 0 (A20)."""
+    treasury.site.found(treasury.district, treasury.url, http(treasury))
+    go = asyncio.Event()
+    treasury.office.react = after(go, answers({"number": "T-1"}))
+    async with agent(treasury.site) as running:
+        document = await treasury.send(1)
+        await treasury.office.arrived.acquire()
+        ending = asyncio.create_task(running.ended())
+        await until(lambda: draining(running), running)
+        go.set()
+        assert await ending == 0
+    assert (await treasury.becomes(document, "registered"))["number"] == "T-1"
+    async with agent(treasury.site) as again:
+        await treasury.becomes(await treasury.send(2), "registered")
+        assert (await again.metrics())["gateway_agent_unreported"] == 0
+    assert len(treasury.office.seen) == 2
+
+
+async def draining(process: Process) -> bool:
+    return (await process.health())["status"] == "draining"
 
 
 async def test_a_rejection_reaches_the_sender(treasury: Treasury) -> None:

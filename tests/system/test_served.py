@@ -83,7 +83,7 @@ async def test_the_catalogue_lists_what_there_is(town: Town) -> None:
     assert set(row["response"]["properties"]) == DISCLOSED
 
 
-@pytest.mark.parametrize("path", ["/v1/catalogue", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/v1/catalogue", "/openapi.json", "/asyncapi.json"])
 async def test_nobody_reads_the_catalogue_without_a_token(town: Town, path: str) -> None:
     """It is for members."""
     reply = await town.ask("GET", path)

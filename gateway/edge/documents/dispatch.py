@@ -73,7 +73,7 @@ class Dispatcher:
     @property
     def handing(self) -> dict[Key, int]:
         """How many lanes are with each recipient just now."""
-        return {key: road.handing for key, (road, _) in self._roads.items() if road.handing}
+        return {key: len(road.tours) for key, (road, _) in self._roads.items() if road.tours}
 
     async def go_on(self) -> None:
         """Look every second, until cancelled."""
@@ -111,7 +111,7 @@ class Dispatcher:
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
         for road, _ in roads:
-            road.break_off()
+            road.stop(at_once=True)
         if tasks:
             await asyncio.wait(tasks, timeout=SETTLING_SECONDS)
         await cancelled(*tasks)

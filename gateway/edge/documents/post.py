@@ -5,7 +5,7 @@ waits by itself.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -132,7 +132,7 @@ class Post:
         first = min((each.paper.sender, each.paper.reference) for each in submissions)
         outcomes: Sequence[Outcome] = ()
         wrong: Exception | None = None
-        kept, places = self._keep(submissions)
+        kept, places = _keep(submissions, self._dispatcher())
         try:
             outcomes = await self._journal.run(
                 submit(submissions, self._scribe, places),
@@ -147,22 +147,6 @@ class Post:
             await self._part(letters, wrong)
         for letter, outcome in zip(letters, outcomes, strict=False):
             _tell(letter, outcome)
-
-    def _keep(self, submissions: Sequence[Submission]) -> tuple[list[Kept], dict[LaneKey, Place]]:
-        """What may be claimed as it is taken in: a document that waits for nothing need not be looked for."""
-        wanted: dict[tuple[AgencyId, str], list[tuple[LaneKey, int]]] = {}
-        found: list[Kept] = []
-        places: dict[LaneKey, Place] = {}
-        if (dispatcher := self._dispatcher()) is None:
-            return found, places
-        for each in submissions:
-            for to in pushed(each):
-                wanted.setdefault((to.recipient, to.way), []).append((to.lane, len(each.raw)))
-        for (recipient, way), some in wanted.items():
-            if kept := dispatcher.keep(recipient, way, [size for _, size in some]):
-                found.append(kept)
-                places.update((lane, kept.place) for lane, _ in some[: kept.count])
-        return found, places
 
     async def _part(self, letters: Sequence[_Letter], error: Exception) -> None:
         match error.__cause__ if isinstance(error, Refusal) else error:
@@ -196,6 +180,23 @@ class Post:
         task = asyncio.create_task(work)
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
+
+
+def _keep(
+    submissions: Sequence[Submission], dispatcher: HandsOver | None
+) -> tuple[Sequence[Kept], Mapping[LaneKey, Place]]:
+    """What may be claimed as it is taken in: a document that waits for nothing need not be looked for."""
+    wanted: dict[tuple[AgencyId, str], list[tuple[LaneKey, int]]] = {}
+    for each in submissions if dispatcher else ():
+        for to in pushed(each):
+            wanted.setdefault((to.recipient, to.way), []).append((to.lane, len(each.raw)))
+    found: list[Kept] = []
+    places: dict[LaneKey, Place] = {}
+    for (recipient, way), some in wanted.items():
+        if dispatcher and (kept := dispatcher.keep(recipient, way, [size for _, size in some])):
+            found.append(kept)
+            places.update((lane, kept.place) for lane, _ in some[: kept.count])
+    return found, places
 
 
 def _begin(kept: Iterable[Kept], outcomes: Iterable[Outcome]) -> None:

@@ -83,7 +83,8 @@ class Road:
         self._concurrency = CONCURRENCY
         self._ready: deque[Tour] = deque()
         """Claimed, and waiting for a place."""
-        self._tours: dict[asyncio.Task[None], Tour] = {}
+        self.tours: dict[asyncio.Task[None], Tour] = {}
+        """Lanes that are with the recipient."""
         self._ended: list[Tour] = []
         self._settling: asyncio.Task[None] | None = None
         self._stopping = False
@@ -92,11 +93,6 @@ class Road:
     def wanted(self) -> bool:
         """It was woken after its last claim."""
         return self._more and not self.shut and not self._stopping
-
-    @property
-    def handing(self) -> int:
-        """Lanes on their tours."""
-        return len(self._tours)
 
     def wake(self) -> None:
         """Something has come, or has become due."""
@@ -110,7 +106,7 @@ class Road:
         hand, desk = self._desk.hand, self._desk
         self._concurrency = way.concurrency
         room, count, size = desk.room(self.key), 0, 0
-        for each in sizes[: AHEAD * way.concurrency - len(self._tours) - len(self._ready) - self._kept]:
+        for each in sizes[: AHEAD * way.concurrency - len(self.tours) - len(self._ready) - self._kept]:
             if size >= room:
                 break
             count, size = count + 1, size + each
@@ -130,18 +126,16 @@ class Road:
         self._begin()
         self._stir.set()
 
-    def stop(self) -> None:
-        """Begin nothing more; what is with the recipient may end."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Begin nothing more; what is with the recipient may end, or is waited for no longer."""
         self._stopping = True
-        for tour in self._tours.values():
+        for tour in self.tours.values():
             tour.stopping = True
         self._begin()
         self._stir.set()
-
-    def break_off(self) -> None:
-        """Wait for recipients no longer."""
-        for task in self._tours:
-            task.cancel()
+        if at_once:
+            for task in self.tours:
+                task.cancel()
 
     async def go(self) -> None:
         """Until nothing is due, or the gate is closed, and all is settled."""
@@ -150,7 +144,7 @@ class Road:
                 self._stir.clear()
                 if self.wanted:
                     await self._claim()
-                if not self._busy:
+                if not any((self.tours, self._ready, self._ended, self._settling, self._kept)):
                     if self.wanted:
                         continue
                     return
@@ -159,17 +153,13 @@ class Road:
         finally:
             self._desk.in_hand.pop(self.key, None)
 
-    @property
-    def _busy(self) -> bool:
-        return bool(self._tours or self._ready or self._ended or self._settling or self._kept)
-
     async def _claim(self) -> None:
         """As many lanes as may be in hand; where there is no room for some, the next tour that ends makes it."""
         desk, hand = self._desk, self._desk.hand
         try:
             open_now, way = served(hand.catalogue(), self.key)
             places = self._concurrency = way.concurrency if way else CONCURRENCY
-            free = AHEAD * places - len(self._tours) - len(self._ready) - self._kept
+            free = AHEAD * places - len(self.tours) - len(self._ready) - self._kept
             room = desk.room(self.key)
             if free < places or room <= 0 or len(self._ended) > MAX_UNSETTLED * places:
                 return
@@ -194,16 +184,16 @@ class Road:
         if self._stopping or self.shut:
             self._ended.extend(self._ready)
             self._ready.clear()
-        while self._ready and len(self._tours) < self._concurrency:
+        while self._ready and len(self.tours) < self._concurrency:
             tour = self._ready.popleft()
             task = asyncio.create_task(tour.go())
-            self._tours[task] = tour
+            self.tours[task] = tour
             task.add_done_callback(self._returned)
         if self._ended and self._settling is None:
             self._settling = asyncio.create_task(self._settle())
 
     def _returned(self, task: "asyncio.Task[None]") -> None:
-        tour = self._tours.pop(task)
+        tour = self.tours.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("handover_failed", recipient=self.key[0], way=self.key[1], **_placed(error))
         self.shut = self.shut or (tour.fault is not None and tour.fault.whole)

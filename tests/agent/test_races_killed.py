@@ -1,0 +1,188 @@
+"""Races of the agent, reference/flow-and-journal.md 5.3: killed, or stopped, between any two of its steps."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from gateway.agent.memory import opened
+from gateway.core.handling import MAX_TRIES, Verdict
+from tests.fakes.agency import QUICK, House, Met, house
+from tests.fakes.brokers import Brokers
+
+LETTERS = (1, 2, 3)
+DOUBT = ("begun", "taking", "sent")
+"""Where the system may have it, or not, and nobody knows."""
+SURE = ("begin", "done", "committing", "committed", "reporting", "reported", "told")
+
+
+class Front:
+    """The test as a process sees it: the agency's system and the gateway, by HTTP."""
+
+    def __init__(self, agency: House, memory: Path) -> None:
+        self.agency = agency
+        self.memory = memory
+        self.url = ""
+        self.told: list[tuple[str, str]] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Whatever it asks."""
+        match request.path.split("/")[1:]:
+            case ["state", document]:
+                return web.Response(text=await self.agency.hub.state(document))
+            case ["report", document, outcome]:
+                self.told.append((document, outcome))
+            case _:
+                self._met(request, orjson.loads(await request.read()))
+        self.agency.bell.ring()
+        return web.Response()
+
+    def _met(self, request: web.Request, body: Any) -> None:
+        said = request.headers
+        again = said["Exchange-Redelivered"] == "?1"
+        met = Met(said["Exchange-Id"], body["n"], again, int(said["Exchange-Attempt"]), int(said["Exchange-Late"]))
+        self.agency.system.met.append(met)
+
+    @asynccontextmanager
+    async def agent(
+        self, point: str = "", times: int = 1, how: int = signal.SIGKILL, **pace: float
+    ) -> AsyncIterator[Any]:
+        """A process; killed at the end if it lives."""
+        agency = self.agency
+        wanted = {
+            "bootstrap": agency.kafka.bootstrap,
+            "topic": agency.topic,
+            "group": agency.group,
+            "memory": str(self.memory),
+            "jwks": agency.pen.jwks,
+            "url": self.url,
+            "takes_key": agency.takes_key,
+            "pace": asdict(replace(QUICK, **{"session": 2.0, "fresh": 1.0, **pace})),
+            "point": point,
+            "times": times,
+            "how": int(how),
+        }
+        arguments = ("-m", "tests.agent.victim", orjson.dumps(wanted).decode())
+        process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.DEVNULL)
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def fronted(kafka: Brokers, folder: Path, *, takes_key: bool = True) -> AsyncIterator[Front]:
+    """An agency whose agent is a process."""
+    async with house(kafka) as agency:
+        agency.takes_key = takes_key
+        front = Front(agency, folder / "one")
+        runner = web.ServerRunner(web.Server(front.answer))  # type: ignore[arg-type] # a request is one of its own
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        front.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield front
+        finally:
+            await runner.cleanup()
+
+
+async def killed(front: Front, point: str, times: int = 2) -> None:
+    """One dies there."""
+    async with front.agent(point, times) as process, asyncio.timeout(60):
+        assert await process.wait() == -signal.SIGKILL
+
+
+async def in_peace(front: Front, position: int = len(LETTERS)) -> None:
+    """Another one works until the group stands there, and everything is told; it ends in good order."""
+    async with front.agent() as process:
+        await front.agency.commits(position)
+        await front.agency.bell.until(lambda: len({document for document, _ in front.told}) == position)
+        process.terminate()
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("point", SURE)
+async def test_a04_a_kill_where_all_is_known_repeats_nothing(kafka: Brokers, tmp_path: Path, point: str) -> None:
+    """Before ``begun``, or after the outcome was written: each letter is handed over once, and told at least once."""
+    async with fronted(kafka, tmp_path) as front:
+        ids = await front.agency.write(*LETTERS)
+        await killed(front, point)
+        await in_peace(front)
+        assert front.agency.system.ids == ids
+        assert {outcome for _, outcome in front.told} == {"retrieved"}
+        assert len(front.told) <= len(ids) + 2  # what was answered and not noted is told again
+
+
+@pytest.mark.parametrize("point", DOUBT)
+async def test_a03_a_kill_in_doubt_repeats_where_ids_are_keys(kafka: Brokers, tmp_path: Path, point: str) -> None:
+    """Between ``begun`` and its outcome: handed over again under the same id, marked; nothing else is repeated."""
+    async with fronted(kafka, tmp_path) as front:
+        ids = await front.agency.write(*LETTERS)
+        await killed(front, point)
+        await in_peace(front)
+        met = front.agency.system.met
+        assert list(dict.fromkeys(each.id for each in met)) == ids
+        assert [each.id for each in met if each.attempt > 1] == [ids[1]]
+        assert len(met) == len(ids) + (point == "sent")
+        assert sorted(front.told) == sorted((each, "retrieved") for each in ids)
+
+
+@pytest.mark.parametrize("point", DOUBT)
+async def test_a03_a_kill_in_doubt_stops_where_they_are_none(kafka: Brokers, tmp_path: Path, point: str) -> None:
+    """Never a second hand-over that nobody knows of: the partition stands until a person has said what is true."""
+    async with fronted(kafka, tmp_path, takes_key=False) as front:
+        ids = await front.agency.write(*LETTERS)
+        await killed(front, point)
+        async with opened(front.memory) as ledger, front.agent():
+            async with asyncio.timeout(60):
+                while [each.document for each in await ledger.memory.unsettled()] != [ids[1]]:
+                    pass
+            assert front.agency.system.ids == ids[: 2 if point == "sent" else 1]
+            verdict = Verdict.TAKEN if point == "sent" else Verdict.AGAIN
+            assert await ledger.memory.decide(ids[1], verdict, by="a person", why="looked it up")
+            await front.agency.commits(3)
+        assert front.agency.system.ids == ids
+
+
+async def test_a09_a_letter_that_kills_the_agent_is_rejected_in_the_end(kafka: Brokers, tmp_path: Path) -> None:
+    """Each crash was written down as a try before it happened: no crash loop, and the next letter is handed over."""
+    async with fronted(kafka, tmp_path) as front:
+        (first, second) = await front.agency.write(1, 2)
+        for _ in range(MAX_TRIES):
+            await killed(front, "taking", 1)
+        await in_peace(front, 2)
+        assert front.agency.system.ids == [second]
+        assert front.told == [(first, "rejected"), (second, "retrieved")]
+
+
+@pytest.mark.parametrize("point", ["begun", "sent", "done", "committing"])
+async def test_a13_a_member_that_wakes_late_writes_no_position(kafka: Brokers, tmp_path: Path, point: str) -> None:
+    """Stopped for longer than the group waits: another one goes on; at most the letter in hand is repeated."""
+    async with fronted(kafka, tmp_path) as front:
+        agency = front.agency
+        ids = await agency.write(*LETTERS)
+        async with front.agent(point, 1, signal.SIGSTOP) as process:
+            await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+            async with agency.agent(tmp_path / "two", replace(QUICK, session=6.0)):
+                await agency.commits(3)
+                process.send_signal(signal.SIGCONT)
+                await agency.write(4)
+                await agency.commits(4)
+            await agency.write(5)
+            await agency.commits(5)
+            assert {each for each in agency.system.ids if agency.system.ids.count(each) > 1} <= {ids[0]}
+            assert agency.system.ids.count(ids[0]) <= 2
+            assert set(agency.system.numbers) == {1, 2, 3, 4, 5}
