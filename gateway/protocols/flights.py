@@ -19,11 +19,8 @@ class Record:
     key: bytes
     value: bytes
     headers: Sequence[tuple[str, bytes]]
-
-    @property
-    def size(self) -> int:
-        """Bytes, about."""
-        return len(self.value) + sum(len(value) for _, value in self.headers)
+    size: int
+    """Bytes of all that, about."""
 
 
 class Flights:

@@ -31,13 +31,21 @@ class _Kafka:
     async def take(self, handed: Handed) -> Accepted:
         receipt = handed.kind == cloudevent.RECEIPT
         key, headers = handed.lane.encode(), cloudevent.headers(_event(handed, self.cluster.issuer))
-        if cloudevent.size(key, headers) > kafka.MAX_HEADER_BYTES:
+        beside = cloudevent.size(key, headers)
+        if beside > kafka.MAX_HEADER_BYTES:
             said = "what belongs to it is larger than the headers of a record may be"
             raise NotTaken(said, sent=False, whole=False, reason=Reason.TOO_LARGE)
         named = kafka.receipts_topic if receipt else kafka.topic
         value = orjson.dumps(handed.body) if receipt else handed.raw
-        topic = named(self.cluster.instance, self.agency)
-        await self.cluster.publish(Record(self.agency, topic, key, value, headers), handed.seconds)
+        record = Record(
+            recipient=self.agency,
+            topic=named(self.cluster.instance, self.agency),
+            key=key,
+            value=value,
+            headers=headers,
+            size=beside + len(value),
+        )
+        await self.cluster.publish(record, handed.seconds)
         return Accepted()
 
     async def close(self) -> None:
