@@ -60,7 +60,7 @@ class Broker:
         """Lay out its empty data folder (KRaft); ``options`` as ``kafka-storage.sh format`` takes them."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = written(self.settings, self.folder / "broker.properties")
-        run_tool("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(path), *options)
+        run_tool("kafka.tools.StorageTool", *("format", "-t", cluster, "-c", str(path)), *options)
 
     def start(self) -> None:
         """Begin; ``wait`` says when it is there."""

@@ -212,6 +212,5 @@ async def _take(route: Route, going: Handed) -> Accepted:
         detail = f"the way {route.way.name} did not keep its deadline of {going.seconds:.0f} s"
         raise NotTaken(detail, sent=True, whole=True) from error
     except Exception as error:  # a record must not end the partition, whatever it does to a way (A9)
-        raise NotTaken(
-            f"the way {route.way.name} failed with {type(error).__name__}", sent=True, whole=False
-        ) from error
+        detail = f"the way {route.way.name} failed with {type(error).__name__}"
+        raise NotTaken(detail, sent=True, whole=False) from error

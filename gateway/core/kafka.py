@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from struct import unpack
 
 MAX_HEADER_BYTES = 65_536
 """Bytes of a record that its headers and its key may take beside the body."""
+_SEED, _MIX, _BITS = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
 AWAY = "Kafka cannot be reached"
 """With what the reason of a gate begins that opens when the cluster is back, and not by a probe."""
 
@@ -92,6 +94,19 @@ def topic(instance: str, agency: str) -> str:
 def receipts_topic(instance: str, agency: str) -> str:
     """Where the agency gets the receipts of what it sent."""
     return f"{instance}.receipts.{agency}"
+
+
+def partition(key: bytes, partitions: int) -> int:
+    """Where a record with this key lies, as Kafka's own clients choose it (murmur2 of the key, the sign cut off)."""
+    whole = len(key) // 4
+    found = _SEED ^ len(key)
+    for word in unpack(f"<{whole}I", key[: 4 * whole]):
+        mixed = word * _MIX & _BITS
+        found = found * _MIX & _BITS ^ (mixed ^ mixed >> 24) * _MIX & _BITS
+    if rest := key[4 * whole :]:
+        found = (found ^ int.from_bytes(rest, "little")) * _MIX & _BITS
+    found = (found ^ found >> 13) * _MIX & _BITS
+    return ((found ^ found >> 15) & 0x7FFFFFFF) % partitions
 
 
 def group(instance: str, agency: str) -> str:

@@ -237,7 +237,9 @@ def wanted(catalogue: Catalogue, cluster: Cluster) -> Wanted:
         acls.update(_access(cluster.principal, share, names, reads))
         if share.consume is not None:
             quotas[share.principal] = share.consume
-    return Wanted(instance, cluster, topics, frozenset(acls), quotas, readers)
+    return Wanted(
+        instance=instance, cluster=cluster, topics=topics, acls=frozenset(acls), quotas=quotas, readers=readers
+    )
 
 
 def _access(gateway: str, share: Share, names: list[str], reads: str) -> Iterator[Acl]:

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaProducer, errors
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.metadata import MetadataRequest
 
+from gateway.core.kafka import partition
 from gateway.protocols.brokers import CLIENT, Brokers, Unreachable
 from gateway.protocols.kafka_link import ClientOptions
 
@@ -108,6 +109,7 @@ class Session:
             max_batch_size=min(MAX_BATCH_BYTES, self._max_bytes),
             max_request_size=self._max_bytes,
             request_timeout_ms=int(REQUEST_SECONDS * 1000),
+            partitioner=_chosen,
         )
         self._producer.client.__class__ = _Client  # aiokafka makes its client itself
         self._producer.client.told = broken
@@ -158,8 +160,8 @@ class Session:
         batch = producer.create_batch()
         batch.append(timestamp=None, key=key, value=value, headers=headers)
         batch.close()
-        partition = producer._partition(topic, None, key, value, serialized_key=key, serialized_value=value)  # noqa: SLF001 - the same as of others
-        sent = await producer.send_batch(batch, topic, partition=partition)
+        of_lane = partition(key, len(producer.client.cluster.partitions_for_topic(topic)))
+        sent = await producer.send_batch(batch, topic, partition=of_lane)
         return sent  # noqa: RET504 - it has no type before
 
     async def end(self) -> None:
@@ -187,6 +189,10 @@ class Session:
             for task in going:
                 task.cancel()
         _failed(producer._message_accumulator)  # noqa: SLF001 - same
+
+
+def _chosen(key: bytes, partitions: Sequence[int], _: Sequence[int]) -> int:
+    return partitions[partition(key, len(partitions))]
 
 
 def _failed(accumulator: Any) -> None:

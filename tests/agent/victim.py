@@ -140,7 +140,7 @@ def doom(ledger: Ledger, fate: Fate) -> tuple[Doomed, DoomedDue]:
         if moved:
             fate.at("committed")
 
-    Line.commit = struck  # type: ignore[method-assign] # this process is there for nothing else
+    Line.commit = struck  # type: ignore[assignment,method-assign] # this process is there for nothing else
     return seen, due
 
 

@@ -16,6 +16,7 @@ from gateway.catalogue.files import Files
 from gateway.catalogue.reading import render
 from gateway.catalogue.renewal import renewed
 from gateway.catalogue.snapshot import Loader
+from gateway.commands.holdings import lacking
 from gateway.core.kafka import Cluster, Connection, Layout, Sasl, Share
 from gateway.core.model import KAFKA, AgencyId, ServiceId
 from tests.catalogue.conftest import HERE, NOW, ZONE, Load
@@ -150,6 +151,19 @@ def test_a_file_and_the_first_way_come_together(read: Path) -> None:
     found = renewed(_files(read), new, lambda given: loader.load(given, NOW))
     assert found is not None
     assert (found.kept, found.files.same(new)) == ({}, True)
+
+
+def test_check_looks_for_the_secrets_where_the_keys_are(read: Path, loading: Load) -> None:
+    """What `gateway serve` could not use is an error with its line, on the machine that has the gateway's own keys."""
+    catalogue, keys = loading(read, environment=ENVIRONMENT).catalogue, read / "keys"
+    assert catalogue is not None
+    (keys / "gateway").mkdir()
+    (keys / "secrets").mkdir()
+    for name in ("gateway.kafka", "sila.webhook", "interior.register"):
+        (keys / "secrets" / name).write_text("x", "utf-8")
+    (only,) = lacking(read, keys, catalogue)
+    assert (only.file, only.line) == ("kafka.yaml", 2)
+    assert only.message == "the secret gateway.kafka_ca is missing from the keys folder"
 
 
 def _files(root: Path) -> Files:

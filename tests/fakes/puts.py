@@ -57,7 +57,7 @@ class Desk:
 
     async def put(self, topic: str, value: bytes = b"{}", seconds: float = 20.0, key: bytes = LANE) -> None:
         """Raises NotTaken."""
-        await self.publisher.publish(Record("interior", topic, key, value, [("ce_id", b"1")]), seconds)
+        await self.publisher.publish(_record(topic, key, value), seconds)
 
     async def refused(self, topic: str, value: bytes = b"{}", seconds: float = 20.0) -> NotTaken:
         """Put it there, and be told why not."""
@@ -66,6 +66,10 @@ class Desk:
         except NotTaken as fault:
             return fault
         raise AssertionError
+
+
+def _record(topic: str, key: bytes, value: bytes) -> Record:
+    return Record(recipient="interior", topic=topic, key=key, value=value, headers=[("ce_id", b"1")], size=len(value))
 
 
 @asynccontextmanager

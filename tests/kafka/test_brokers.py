@@ -167,6 +167,25 @@ async def test_what_no_acl_allows_is_refused(own: Brokers) -> None:
             await asyncio.wait_for(producer.send_and_wait(topic, b"one"), PATIENCE)
 
 
+async def test_an_administrator_makes_users(three: Brokers, tmp_path: Path) -> None:
+    """By Kafka's own command, as the README has it; the new user may log in, and do nothing yet."""
+    who = three.users[brokers.ADMIN]
+    told = {
+        **{"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512"},
+        **{"ssl.truststore.type": "PEM", "ssl.truststore.location": str(three.authority)},
+        "sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required "
+        f'username="{brokers.ADMIN}" password="{who}";',
+    }
+    as_admin = str(settings.written(told, tmp_path / "admin.properties"))
+    change = ("--alter", "--entity-type", "users", "--entity-name", "treasury")
+    added = ("--add-config", "SCRAM-SHA-512=[password=made-up]", "--command-config", as_admin)
+    await asyncio.to_thread(three.run_tool, "kafka.admin.ConfigCommand", *change, *added)
+    three.users = {**three.users, "treasury": "made-up"}
+    async with producing(three.bootstrap, **login(three, "treasury")) as producer:
+        with pytest.raises(KafkaError):
+            await asyncio.wait_for(producer.send_and_wait(await new_topic(three), b"one"), PATIENCE)
+
+
 @pytest.mark.parametrize("wrong", [{"sasl_plain_password": "wrong"}, {"sasl_plain_username": "nobody"}])
 async def test_a_wrong_password_is_refused(own: Brokers, wrong: dict[str, str]) -> None:
     """And so is somebody who has none."""
@@ -189,6 +208,24 @@ async def test_three_run_with_the_settings_that_are_deployed(three: Brokers) -> 
     told = {key: value for key, value in deployed.items() if not key.startswith("listener.name.")}
     differing = {key for key in told.keys() - AUTHORIZERS if said.get(key) != told[key]}
     assert differing == OURS
+
+
+async def test_one_runs_with_the_settings_that_are_deployed(kafka: Brokers) -> None:
+    """The same for broker.properties, beside the listener that the tests' brokers have among themselves."""
+    if not kafka.brokers:
+        pytest.skip("GATEWAY_TEST_KAFKA names a broker that is not the tests'")
+    deployed = settings.read("broker.properties")
+    said = await asyncio.to_thread(_told, kafka)
+    differing = {key for key, value in deployed.items() if said.get(key) != value}
+    assert differing == {*OURS, "inter.broker.listener.name"} & deployed.keys()
+
+
+def test_both_files_promise_the_same() -> None:
+    """What is not a matter of how many brokers there are."""
+    one, three = settings.read("broker.properties"), settings.read("three.properties")
+    for key in ("auto.create.topics.enable", "unclean.leader.election.enable", "message.max.bytes"):
+        assert one[key] == three[key]
+    assert int(one["offsets.retention.minutes"]) == int(three["offsets.retention.minutes"]) > 30 * 24 * 60
 
 
 async def test_one_of_three_may_die(three: Brokers) -> None:

@@ -21,7 +21,7 @@ from tests.fakes.town import Office, after, answers, cuts
 
 __all__ = ["kafka"]
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds for what normally takes one."""
 ADAPTER = """
 from pathlib import Path
@@ -228,7 +228,7 @@ async def test_a_stop_lets_a_hand_over_end(treasury: Treasury) -> None:
 
 
 async def draining(process: Process) -> bool:
-    return (await process.health())["status"] == "draining"
+    return str((await process.health())["status"]) == "draining"
 
 
 async def test_a_rejection_reaches_the_sender(treasury: Treasury) -> None:

@@ -88,6 +88,7 @@ class Road:
         self._ended: list[Tour] = []
         self._settling: asyncio.Task[None] | None = None
         self._stopping = False
+        self._over = False
 
     @property
     def wanted(self) -> bool:
@@ -101,12 +102,14 @@ class Road:
 
     def keep(self, way: Way, sizes: Sequence[int]) -> Kept | None:
         """Places for what is about to be taken in; none where something waits already: that comes first."""
-        if self._more or self._stopping or self.shut:
+        unsettled = len(self._ended) > MAX_UNSETTLED * way.concurrency
+        if self._more or self._stopping or self.shut or self._over or unsettled:
             return None
         hand, desk = self._desk.hand, self._desk
         self._concurrency = way.concurrency
         room, count, size = desk.room(self.key), 0, 0
-        for each in sizes[: AHEAD * way.concurrency - len(self.tours) - len(self._ready) - self._kept]:
+        free = AHEAD * way.concurrency - len(self.tours) - len(self._ready) - self._kept
+        for each in sizes[: max(0, free)]:
             if size >= room:
                 break
             count, size = count + 1, size + each
@@ -151,6 +154,7 @@ class Road:
                 if not self._stir.is_set():
                     await self._stir.wait()
         finally:
+            self._over = True
             self._desk.in_hand.pop(self.key, None)
 
     async def _claim(self) -> None:

@@ -157,8 +157,8 @@ class Tour:
             return self._ended(Result(out, State.UNDELIVERABLE, sent=False, reason=Reason.OTHER))
         raw = opened.raw if out.kind == RECEIPT else released(opened.raw, verdict)
         told = handed(out, opened, raw, way.deadline, cut=cuts(verdict))
-        if way.protocol == KAFKA:
-            told = replace(told, statement=hand.attest(out, told))
+        if way.protocol == KAFKA and (statement := hand.attest(out, told)) is not None:
+            told = replace(told, statement=statement)
         begun, self.at = hand.clock(), out
         try:
             accepted = await hand.takers.hand_over(self.key, told)
