@@ -7,6 +7,7 @@ import argparse
 import base64
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,8 +84,7 @@ class Broker:
             if ended or time.monotonic() > give_up:
                 self.kill()
                 what = "ended" if ended else f"was not ready after {seconds:g} s"
-                last = b"\n".join(said.splitlines()[-15:]).decode(errors="replace")
-                raise Unready(f"The broker {what}; its log is {self._log}:\n{last}")
+                raise Unready(f"The broker {what}; its log is {self._log}:\n{_last(said.decode(errors='replace'))}")
             time.sleep(0.05)
 
     def kill(self) -> None:
@@ -125,6 +125,13 @@ class Broker:
         with self._log.open("rb") as log:
             log.seek(self._read)
             return log.read()
+
+
+def _last(said: str) -> str:
+    """Of its log, without Java's traces."""
+    lines = [line for line in said.splitlines() if not line.startswith("\t")]
+    taken = [line for line in lines if TAKEN in line]
+    return "\n".join(taken[:1] or lines[-10:])
 
 
 def new_id() -> str:
@@ -170,6 +177,8 @@ def started(folder: Path, port: int | None = None) -> Iterator[str]:
 
 def run_beside(command: Sequence[str]) -> int:
     """Its exit code. Ctrl-C reaches it from the terminal; what asks us to end is passed on."""
+    if shutil.which(command[0]) is None:
+        raise NotThere(f"There is no program {command[0]} to run beside it.")
     with subprocess.Popen(command) as process:  # noqa: S603 - what the caller typed
 
         def pass_on(number: int, _frame: FrameType | None) -> None:

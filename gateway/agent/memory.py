@@ -100,12 +100,18 @@ class Base:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transacted, work)
 
     async def rows(self, select: str, *values: object) -> list[Row]:
-        """What a question finds."""
-        return await self.transact(lambda base: base.execute(select, values).fetchall())
+        """What a question finds. Raises Unwritten."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._found, select, values)
 
     async def do(self, statement: str, *values: object) -> None:
         """One statement."""
         await self.transact(lambda base: base.execute(statement, values))
+
+    def _found(self, select: str, values: tuple[object, ...]) -> list[Row]:
+        try:
+            return self._connection.execute(select, values).fetchall()
+        except sqlite3.Error as error:
+            raise Unwritten(f"the agent's memory cannot be read: {error}") from error
 
     def _transacted(self, work: Callable[[sqlite3.Connection], T]) -> T:
         base = self._connection
@@ -131,7 +137,8 @@ class Seen:
 
     async def look(self, document: str) -> Known | None:
         """What is known of it."""
-        return await self._base.transact(lambda base: _look(base, document))
+        rows = await self._base.rows("select * from known where id = ?", document)
+        return _known(rows[0]) if rows else None
 
     async def write(self, known: Known, *, owed: bool = False) -> None:
         """This is known of it from now on."""

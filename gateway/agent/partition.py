@@ -48,6 +48,8 @@ class Partition:
         self._handing = Handing(desk, source, pace, gates)
         self._doubtful_below = 0
         self._leaving = False
+        self._late = False
+        """The partition has gone: its position is somebody else's to write."""
         self.position: int | None = None
         """The first record that is not finished."""
         self.oldest: float | None = None
@@ -78,6 +80,7 @@ class Partition:
         if not self._handing.busy:
             task.cancel()
         done, _ = await asyncio.wait([task], timeout=seconds)
+        self._late = not done
         return bool(done)
 
     async def _begin(self) -> None:
@@ -106,7 +109,8 @@ class Partition:
             await self._wait(pause, failures, detail)
         self._meters.paused(self.number, None)
         self.position, self.oldest = incoming.position + 1, None
-        self._source.finished(self.number, self.position)
+        if not self._late:
+            self._source.finished(self.number, self.position)
 
     async def _tried(self, incoming: Incoming) -> tuple[Pause | None, str]:
         try:

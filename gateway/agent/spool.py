@@ -61,6 +61,26 @@ class Bounds:
     max_bytes: int
 
 
+class _Checked:
+    """Files that this process has looked through."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, str] = {}
+        """Their digests."""
+
+    async def hold(self, path: Path, digest: str) -> None:
+        """A file that was there already. Raises NotStored where it is another one."""
+        if self._known.get(path) != digest and await asyncio.to_thread(_digest, path) != digest:
+            raise NotStored("another file lies there than the document names")
+        self.know(path, digest)
+
+    def know(self, path: Path, digest: str) -> None:
+        """It was looked through."""
+        self._known[path] = digest
+        while len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+
+
 class Spool:
     """The files of one agent."""
 
@@ -73,8 +93,7 @@ class Spool:
         self._bounds = bounds
         self._finished = finished
         self._under_way: set[str] = set()
-        self._known: dict[Path, str] = {}
-        """Digests of files that this process has looked through."""
+        self._checked = _Checked()
         self._held = 0
         """Bytes that lie there, as counted last, with what was promised since."""
 
@@ -118,26 +137,15 @@ class Spool:
             raise Gone("it is no id of a file")
         path = self._folder / document / name
         if await asyncio.to_thread(path.is_file):
-            await self._hold(path, digest)
+            await self._checked.hold(path, digest)
             return path
         await self._room(path.parent, size)
         try:
             await self._source.download(name, path, digest)
         except Unreachable as error:
             raise _later(f"a file cannot be fetched: {error}") from error
-        self._hold_known(path, digest)
+        self._checked.know(path, digest)
         return path
-
-    async def _hold(self, path: Path, digest: str) -> None:
-        """A file that was there already; looked through once by each process. Raises NotStored."""
-        if self._known.get(path) != digest and await asyncio.to_thread(_digest, path) != digest:
-            raise NotStored("another file lies there than the document names")
-        self._hold_known(path, digest)
-
-    def _hold_known(self, path: Path, digest: str) -> None:
-        self._known[path] = digest
-        while len(self._known) > MAX_KNOWN:
-            del self._known[next(iter(self._known))]
 
     async def _named(self, document: str, digest: str) -> str | None:
         """The id of the document's file with this digest; None where the gateway knows none."""

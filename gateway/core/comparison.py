@@ -78,8 +78,8 @@ def _refused(wanted: Wanted, found: Found) -> Iterator[str]:
             yield _partitions(name, each, standing)
         if standing.replication != each.replication:
             yield (
-                f"topic {name} has {standing.replication} copies, not {each.replication}: move its replicas with "
-                "kafka-reassign-partitions.sh, or write that replication in kafka.yaml"
+                f"topic {name} has {_copies_of(standing.replication)}, not {each.replication}: move its replicas "
+                "with kafka-reassign-partitions.sh, or write that replication in kafka.yaml"
             )
 
 
@@ -95,9 +95,11 @@ def _brokers(wanted: Wanted, found: Found) -> Iterator[str]:
     layout = wanted.cluster.layout
     if wanted.topics and len(found.brokers) < layout.replication:
         yield (
-            f"{len(found.brokers)} brokers are there, and each record is to be on {layout.replication}: start the "
+            f"{_brokers_of(len(found.brokers))} there, and each record is to be on {layout.replication}: start the "
             "others; no topic can be created before"
         )
+    for broker in found.away:
+        yield f"broker {broker} is in the list and does not answer: start it; what groups it looks after is not known"
     for broker, settings in sorted(found.brokers.items()):
         if settings.get("auto.create.topics.enable") != "false":
             yield (
@@ -128,14 +130,14 @@ def _copies(wanted: Wanted, found: Found) -> Iterator[str]:
             yield f"topic {name}: nobody leads {standing.leaderless} of its partitions; start the brokers that are away"
         elif standing.in_sync < min(layout.min_insync, standing.replication):
             yield (
-                f"topic {name}: a partition has {standing.in_sync} copies up to date and needs {layout.min_insync}; "
-                "its documents wait until more brokers are there"
+                f"topic {name}: a partition has {_copies_of(standing.in_sync)} up to date and needs "
+                f"{layout.min_insync}; its documents wait until more brokers are there"
             )
     positions = found.topics.get(POSITIONS)
     if positions is not None and positions.replication < layout.replication:
         yield (
-            f"{POSITIONS} has {positions.replication} copies, not {layout.replication}: with the one that is lost, "
-            "agencies forget how far they have read; move it with kafka-reassign-partitions.sh"
+            f"{POSITIONS} has {_copies_of(positions.replication)}, not {layout.replication}: with the one that is "
+            "lost, agencies forget how far they have read; move it with kafka-reassign-partitions.sh"
         )
 
 
@@ -186,3 +188,11 @@ def _notes(wanted: Wanted, found: Found) -> Iterator[str]:
                 f"topic {name} is of an agency that does not come by Kafka, or not any more: when it is read to its "
                 f"end, delete it with kafka-topics.sh --delete --topic {name}"
             )
+
+
+def _copies_of(number: int) -> str:
+    return "1 copy" if number == 1 else f"{number} copies"
+
+
+def _brokers_of(number: int) -> str:
+    return "1 broker is" if number == 1 else f"{number} brokers are"

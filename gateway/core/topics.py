@@ -103,6 +103,8 @@ class Found:
     """By principal, bytes a second that it may read from each broker."""
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By topic, which groups read it."""
+    away: tuple[int, ...] = ()
+    """Brokers that the others list and that do not answer: nothing of theirs is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from gateway.core.comparison import POSITIONS, difference
 from gateway.core.kafka import Connection
 from gateway.core.topics import TOPIC, Acl, Change, Found, Standing, Wanted
 from gateway.edge.cluster_changes import KINDS, OF_TOPIC, RATE, USER, carry_out, written
-from gateway.edge.kafka_line import Line
+from gateway.edge.kafka_line import Line, Silent
 from gateway.protocols.kafka_link import ClusterFailed
 
 AT_ONCE = 200
@@ -69,19 +69,28 @@ class Cluster:
     def found(self, wanted: Wanted) -> Found:
         """What the cluster has of what is wanted, and what else it has of this instance. Raises ClusterFailed."""
         acls = self._acls()  # first: whoever may see them may see the rest
-        brokers = self._brokers()
+        brokers, away = self._brokers()
         topics = self._topics(wanted)
         return Found(
-            brokers={each: self._settings(_OF_BROKER, [str(each)], each)[str(each)] for each in brokers},
+            brokers=brokers,
             topics=topics,
             acls=acls,
             quotas=self._quotas(),
             groups=self._groups(brokers, wanted.topics.keys() & topics.keys()),
+            away=away,
         )
 
-    def _brokers(self) -> Sequence[int]:
-        answer = self.line.ask(DescribeClusterRequest(), "list the brokers")
-        return [each.broker_id for each in answer.brokers]
+    def _brokers(self) -> tuple[Mapping[int, Mapping[str, str]], tuple[int, ...]]:
+        """Those that answer, with their settings; and those that are in the list alone."""
+        found: dict[int, Mapping[str, str]] = {}
+        away = []
+        for each in self.line.ask(DescribeClusterRequest(), "list the brokers").brokers:
+            name = str(each.broker_id)
+            try:
+                found[each.broker_id] = self._settings(_OF_BROKER, [name], each.broker_id)[name]
+            except Silent:
+                away.append(each.broker_id)
+        return found, tuple(away)
 
     def _topics(self, wanted: Wanted) -> dict[str, Standing]:
         beginnings = tuple(beginning for kind, beginning in wanted.ours if kind == TOPIC)

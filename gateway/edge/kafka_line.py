@@ -8,7 +8,7 @@ thread of its own.
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,14 +22,20 @@ from gateway.protocols.kafka_link import ClusterFailed, client_options
 
 PATIENCE = 10.0
 """Seconds within which a broker is found, and within which each question is answered."""
+ATTEMPTS = 3
+"""Brokers that are asked what any of them can answer."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """What one answer of a broker may have: a cluster's whole list of access, for example."""
 
 _REMEDY = "Do they run, is the address right, do tls and sasl fit what they speak?"
 _LOGIN = "Correct sasl or its secret, or have the user made there; where they speak TLS, write tls."
-_GONE = "socket disconnected"
+_IN, _GONE = "let us in", "socket disconnected"
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)  # what goes wrong is said in one sentence, and by us
+
+
+class Silent(ClusterFailed):
+    """There was no answer, neither yes nor no."""
 
 
 class Line:
@@ -57,7 +63,7 @@ class Line:
         self._brokers = KafkaConnectionManager(self._loop, **self._options)
         self._loop.start()
         try:
-            with self._said("let us in"):
+            with self._said(_IN):
                 self._reached()
                 self._waited(self._brokers.bootstrap_async(self.seconds * 1000))
         except ClusterFailed:
@@ -80,10 +86,17 @@ class Line:
         Raises ClusterFailed where there is none, or where the answer as a whole is an error other than ``passing``.
         """
         with self._said(what):
-            answer = self._waited(self._loop.call_soon_with_future(self._brokers.send, request, node))
+            answer = self._answer(request, node)
         if passing is None or getattr(answer, "error_code", None) != passing:
             self.hold(answer, what)
         return answer
+
+    def _answer(self, request: Any, node: int | None) -> Any:
+        """One that is gone is still in the list for some seconds: then another one is asked."""
+        for _ in range(ATTEMPTS - 1 if node is None else 0):
+            with suppress(errors.KafkaConnectionError, errors.NodeNotReadyError):
+                return self._waited(self._loop.call_soon_with_future(self._brokers.send, request, node))
+        return self._waited(self._loop.call_soon_with_future(self._brokers.send, request, node))
 
     def hold(self, part: Any, what: str) -> None:
         """Raises ClusterFailed where this part of an answer is an error."""
@@ -122,11 +135,13 @@ class Line:
     def _said(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (errors.KafkaError, OSError, RuntimeError) as error:
+        except errors.BrokerResponseError as error:
             raise ClusterFailed(self._sentence(error, what)) from error
+        except (errors.KafkaError, OSError, RuntimeError) as error:
+            raise Silent(self._sentence(error, what)) from error
 
     def _sentence(self, error: Exception, what: str) -> str:
-        if self._turned_away(error):
+        if self._turned_away(error, what):
             return f"The brokers at {self._where} do not take the login of {self._who}. {_LOGIN}"
         match error:
             case errors.AuthorizationError():
@@ -145,8 +160,8 @@ class Line:
                     f"The brokers at {self._where}, asked to {what}, did not answer in {self.seconds:.0f} s. {_REMEDY}"
                 )
 
-    def _turned_away(self, error: Exception) -> bool:
+    def _turned_away(self, error: Exception, what: str) -> bool:
         """A broker hangs up right behind its no, and the library often sees that first."""
         told = errors.SaslAuthenticationFailedError, errors.IllegalSaslStateError, errors.UnsupportedSaslMechanismError
         gone = isinstance(error, errors.KafkaConnectionError) and _GONE in str(error)
-        return isinstance(error, told) or (self._logs_in and gone)
+        return isinstance(error, told) or (what == _IN and self._logs_in and gone)

@@ -85,6 +85,16 @@ async def started(agent: Agent, task: asyncio.Task[None]) -> None:
             await asyncio.sleep(0)
 
 
+async def refused(agent: Agent) -> str:
+    """Why it does not start; one that does ends at once, and the test fails."""
+    stop = asyncio.Event()
+    stop.set()
+    async with asyncio.timeout(30):
+        with pytest.raises(NotReady) as wrong:
+            await agent.serve(stop)
+    return str(wrong.value)
+
+
 async def test_it_says_what_is_wrong(tmp_path: Path) -> None:
     """Kafka is away: degraded, and it lives; metrics say the same."""
     async with running(tmp_path) as agent:
@@ -128,11 +138,9 @@ async def test_two_agents_have_two_folders(tmp_path: Path) -> None:
     """One memory cannot serve two members of a group; nor those of two agencies, one after the other."""
     async with running(tmp_path) as agent:
         other = Agent(agent.at.setup(), Chosen(agent.at.data, "127.0.0.1:0", 1.0))
-        with pytest.raises(NotReady, match="Another agent runs on"):
-            await other.serve(asyncio.Event())
+        assert "Another agent runs on" in await refused(other)
     (agent.at.data / "agent.lock").write_text("interior at DEMO")
-    with pytest.raises(NotReady, match="belongs to the agent of interior at DEMO"):
-        await other.serve(asyncio.Event())
+    assert "belongs to the agent of interior at DEMO" in await refused(other)
 
 
 async def test_an_end_is_bounded(tmp_path: Path) -> None:
@@ -161,9 +169,8 @@ async def test_a_system_that_cannot_be_connected(tmp_path: Path, changes: dict[s
     at = premises(tmp_path, **changes)
     at.adapter("class Boom(Exception): pass\nclass Registry: pass\nraise Boom('very-secret')\n")
     at.secret("treasury.hook", "very-secret")
-    with pytest.raises(NotReady, match=said) as wrong:
-        await Agent(at.setup(), Chosen(at.data, "127.0.0.1:0", 1.0)).serve(asyncio.Event())
-    assert "very-secret" not in str(wrong.value)
+    told = await refused(Agent(at.setup(), Chosen(at.data, "127.0.0.1:0", 1.0)))
+    assert (said in told, "very-secret" in told) == (True, False)
 
 
 async def test_an_address_that_is_taken(tmp_path: Path) -> None:
@@ -171,8 +178,7 @@ async def test_an_address_that_is_taken(tmp_path: Path) -> None:
     async with running(tmp_path) as agent:
         at = premises(tmp_path / "other")
         taken = agent.agent.address.removeprefix("http://")
-        with pytest.raises(NotReady, match="--operations-listen"):
-            await Agent(at.setup(), Chosen(at.data, taken, 1.0)).serve(asyncio.Event())
+        assert "--operations-listen" in await refused(Agent(at.setup(), Chosen(at.data, taken, 1.0)))
 
 
 def test_the_first_way_that_matches_takes_a_service(tmp_path: Path) -> None:

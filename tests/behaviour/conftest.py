@@ -1,6 +1,6 @@
 """One suite for every database: what is proved here holds on each of them."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -8,16 +8,9 @@ import pytest
 from gateway.edge.journal import Journal
 from gateway.edge.postgres import PostgresDriver, named
 from gateway.edge.store import Driver, SqliteDriver, database_path
-from tests.behaviour.server import Server, running
+from tests.behaviour.server import Server
 
 Open = Callable[[], Driver]
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """PostgreSQL, for all tests."""
-    with running() as started:
-        yield started
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

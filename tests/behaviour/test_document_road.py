@@ -16,11 +16,8 @@ from tests.fakes.correspondents import (
     SILA,
     Letters,
 )
-from tests.fakes.databases import server, shared, url
 from tests.fakes.post_office import founded, opened
 from tests.fakes.town import Reply, until
-
-__all__ = ["server", "shared", "url"]
 
 
 def ids(reply: Reply) -> list[str]:

@@ -12,15 +12,11 @@ import pytest
 from gateway.core.model import Standing
 from gateway.edge.documents import leasing
 from tests.fakes import handovers
-from tests.fakes.brokers import kafka
 from tests.fakes.correspondents import POLITE, Letters
-from tests.fakes.databases import server, shared, url
 from tests.fakes.deliveries import DeliveryTown, delivering, founded
 from tests.fakes.handovers import shown
 from tests.fakes.town import until
 from tests.fakes.ways import WAYS, Fetched, Mood, Read, System
-
-__all__ = ["kafka", "server", "shared", "url"]
 
 PUSHED = [name for name in WAYS if name not in ("mailbox", "kafka")]
 """Where the gateway meets the recipient's failure: a mailbox waits for the recipient, and a topic takes what a system

@@ -158,7 +158,7 @@ def test_partitions_and_copies_are_never_changed() -> None:
     assert found.changes == ()
     assert [each.partition(":")[0] for each in found.refused] == [
         "topic TEST.agency.tax_court has 6 partitions, not 12, and keeps them for life",
-        "topic TEST.agency.tax_court has 1 copies, not 3",
+        "topic TEST.agency.tax_court has 1 copy, not 3",
     ]
     assert "Write tax_court: {partitions: 6} under agencies in kafka.yaml" in found.refused[0]
     assert not found.sound
@@ -181,7 +181,7 @@ STRANGER = Acl(TOPIC, TAX, prefixed=False, principal="User:other", operation="Re
 def test_access_that_nobody_needs_is_taken_away_when_asked(acl: Acl) -> None:
     """To what is this instance's alone; it is a finding either way."""
     found = between(lambda found: replace(found, acls=(found.acls or frozenset()) | {acl}))
-    assert found.changes == (Revoke(acl),)
+    assert (found.changes, found.amiss) == ((Revoke(acl),), ())
     assert found.changes[0].takes
     assert in_words(found.changes[0])[0] == "-"
 
@@ -251,10 +251,17 @@ def test_too_few_brokers_are_told() -> None:
     assert found.amiss[0].startswith("2 brokers are there, and each record is to be on 3")
 
 
+def test_a_broker_that_does_not_answer_is_named() -> None:
+    """Also where enough others are there."""
+    found = between(lambda found: replace(found, away=(4,)))
+    assert (found.changes, len(found.amiss)) == ((), 1)
+    assert found.amiss[0].startswith("broker 4 is in the list and does not answer")
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"in_sync": 1}, "topic TEST.agency.tax: a partition has 1 copies up to date and needs 2"),
+        ({"in_sync": 1}, "topic TEST.agency.tax: a partition has 1 copy up to date and needs 2"),
         ({"in_sync": 0, "leaderless": 2}, "topic TEST.agency.tax: nobody leads 2 of its partitions"),
     ],
 )
@@ -269,7 +276,7 @@ def test_positions_that_one_broker_alone_keeps_are_told() -> None:
     """An agency would forget how far it has read."""
     kept = TopicStanding(50, 1, 1, 0, {})
     found = between(lambda found: replace(found, topics={**found.topics, POSITIONS: kept}))
-    assert found.amiss[0].startswith("__consumer_offsets has 1 copies, not 3")
+    assert found.amiss[0].startswith("__consumer_offsets has 1 copy, not 3")
 
 
 def test_groups_that_are_not_the_agencys_are_named() -> None:

@@ -12,13 +12,10 @@ from gateway.edge.documents import ends
 from gateway.edge.documents.leasing import LEASE_SECONDS, MAX_AT_ONCE
 from gateway.edge.documents.rounds import Rounds
 from tests.fakes.correspondents import ALERTS, ARCHIVE, DESK, LAMPANG, REGISTER, SILA, TEXT, Letters, way
-from tests.fakes.databases import server, shared, url
 from tests.fakes.deliveries import push
 from tests.fakes.pollers import changed, fetched, ids, recalled, steps, told, waiters, with_units
 from tests.fakes.post_office import claims_of, opened
 from tests.fakes.town import until
-
-__all__ = ["server", "shared", "url"]
 
 UNITS = {"interior": (way("interior"), way("interior", unit="permits", name="permits"))}
 

@@ -5,12 +5,9 @@ from pathlib import Path
 
 from gateway.edge.documents.inbox import MAX_POLLERS
 from tests.fakes.correspondents import Letters
-from tests.fakes.databases import server, shared, url
 from tests.fakes.pollers import changed, fetched, ids, waiters
 from tests.fakes.post_office import PostTown, opened
 from tests.fakes.town import Reply, until
-
-__all__ = ["server", "shared", "url"]
 
 
 async def polling(town: PostTown, count: int) -> list[asyncio.Task[Reply]]:

@@ -1,5 +1,6 @@
 """How clients of Kafka are connected: what comes of a manifest and of files, and what is refused."""
 
+import re
 import ssl
 from pathlib import Path
 
@@ -75,9 +76,9 @@ def test_a_secret_that_cannot_be_used_is_named(
 ) -> None:
     """By its name, and without what is in it."""
     connection = Connection(BROKERS, tls, Sasl("SCRAM-SHA-512", "gateway", password))
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=re.escape(why)) as caught:
         client_options(connection, held)
-    assert why in str(caught.value)
+
     assert "sesame" not in str(caught.value)
 
 

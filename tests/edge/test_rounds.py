@@ -8,11 +8,8 @@ from structlog.testing import capture_logs
 from gateway.core.life import Life, Span
 from gateway.edge.documents.rounds import Rounds
 from tests.fakes.correspondents import LETTER, REGISTER, SERVICES, Letters, way
-from tests.fakes.databases import server, shared, url
 from tests.fakes.pollers import changed
 from tests.fakes.post_office import PostTown, opened
-
-__all__ = ["server", "shared", "url"]
 
 HOUR = 3600.0
 PUSHED = {"interior": (way("interior", protocol="webhook", name="webhook", options={"url": "http://127.0.0.1:1/"}),)}

@@ -17,12 +17,9 @@ from gateway.edge.documents.records import Out
 from gateway.edge.documents.second import Second, Verdict
 from gateway.edge.store import StoreFailed
 from tests.fakes.correspondents import ALERT, ALERTS, FLOOD, POLITE, REGISTER, SILA, Letters
-from tests.fakes.databases import server, shared, url
 from tests.fakes.pollers import changed, fetched, ids, recalled, told
 from tests.fakes.post_office import PostTown, claims_of, opened
 from tests.fakes.town import until
-
-__all__ = ["server", "shared", "url"]
 
 
 def suspended(*names: str) -> Letters:

@@ -71,11 +71,14 @@ class Wire:
 
     async def quiet(self, seconds: float) -> bool:
         """Whether it stays open so long, and nothing comes."""
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(seconds):
                 await self.reader.read(1)
-                return False
-        return True
+        except TimeoutError:
+            return True
+        except ConnectionResetError:  # it was closed while something of ours had not been read
+            return False
+        return False
 
 
 @dataclass(slots=True)

@@ -54,6 +54,7 @@ class Pushed:
     protocol: str = "webhook"
     deadline: str = "1s"
     concurrency: int = 8
+    max_waiting: int = 50_000
 
 
 @dataclass(slots=True)
@@ -166,6 +167,6 @@ class District:
 
 def _way(each: Pushed) -> dict[str, object]:
     if each.protocol == "kafka":
-        return {"services": ["*"], "protocol": "kafka"}
+        return {"services": ["*"], "protocol": "kafka", "max_waiting": each.max_waiting}
     there = {"protocol": each.protocol, "url": each.url, "allow": ["loopback"]}
     return {"services": ["*"], **there, "deadline": each.deadline, "concurrency": each.concurrency}

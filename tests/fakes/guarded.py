@@ -56,7 +56,7 @@ class Estate:
     def connection(self, user: str = "admin") -> Connection:
         sasl = Sasl("SCRAM-SHA-512", user, f"gateway.{user}") if self.brokers.users else None
         tls = {"ca": "gateway.authority"} if self.brokers.authority else None
-        return Connection((self.brokers.bootstrap,), tls, sasl)
+        return Connection(self.brokers.addresses, tls, sasl)
 
     def files(self) -> files.Files:
         return files.read(self.keys.parent, self.keys)

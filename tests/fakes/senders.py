@@ -46,6 +46,7 @@ class Desk:
     """Statuses and codes."""
     at: dict[str, float] = field(default_factory=dict)
     """When the 202 of each document came."""
+    beat: float = BEAT
 
     async def call(self, method: str, path: str, body: Any = None, *, url: str | None = None, **headers: str) -> Reply:
         """One call; ``exchange_case`` is the header Exchange-Case."""
@@ -85,7 +86,7 @@ class Desk:
         while not enough.is_set():
             await self.send(to, f"{case}-{n}", {"case": case, "n": n, "text": "x" * 200}, **headers)
             n += 1
-            await pause(BEAT)
+            await pause(self.beat)
         return n
 
     @property

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from gateway.core.kafka import AWAY
+from gateway.core.model import AgencyId
 from gateway.edge.control import Order, carry_out
+from gateway.edge.documents.gates import close
 from tests.fakes.brokers import Brokers
 from tests.fakes.correspondents import DESK, POLITE
 from tests.fakes.deliveries import DeliveryTown
@@ -149,6 +152,7 @@ async def test_kafka_that_is_away_is_told_and_touches_nothing_else(topics: Topic
         assert (status, said["status"]) == (200, "degraded")
         assert "cannot be reached" in said["checks"]["kafka"]
         assert (await town.metrics())["gateway_kafka_up"] == 0
+        await sent(town)
         await comes_to(town, await sent(town, agency="sila"), "arrived")
         link.refusing = False
         await until(lambda: not town.gateway.kafka.away)
@@ -180,6 +184,28 @@ async def full(town: DeliveryTown) -> Any:
         while (answer := await town.send({"subject": "one more"})).status == 202:
             pass
     return answer
+
+
+async def test_gates_open_together_when_the_cluster_is_back(topics: Topics, link: Link, tmp_path: Path) -> None:
+    """Those that closed because it was away wait for no probe of their own; one that closed otherwise stays closed."""
+    ways = [read("interior"), read("sila"), read("lampang")]
+    link.refusing = True
+    async with reading_town(tmp_path, topics, *ways, bootstrap=at(link)) as town:
+        ids = [await sent(town, agency=each.agency) for each in ways]
+        await until(lambda: town.gateway.kafka.away)
+        for agency, why in (("sila", f"{AWAY}: nobody"), ("lampang", "it fails")):
+            await town.gateway.mailroom.post.run(close(AgencyId(agency), "kafka", lambda _: 300.0, why))
+        await town.gateway.dispatcher.look()
+        assert (await town.metrics())[closed_gate("sila", "away")] == 1
+        link.refusing = False
+        for document in ids[:2]:
+            await comes_to(town, document, "arrived")
+        assert [(row[0], row[3]) for row in gates(town)] == [("lampang", "it fails")]
+        assert (await shown(town, ids[2]))["state"] == "submitted"
+
+
+def closed_gate(recipient: str, why: str) -> str:
+    return f'gateway_gates_closed{{recipient="{recipient}",way="kafka",why="{why}"}}'
 
 
 async def test_another_cluster_is_followed(topics: Topics, link: Link, tmp_path: Path) -> None:

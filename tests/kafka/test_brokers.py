@@ -171,8 +171,10 @@ async def test_an_administrator_makes_users(three: Brokers, tmp_path: Path) -> N
     """By Kafka's own command, as the README has it; the new user may log in, and do nothing yet."""
     who = three.users[brokers.ADMIN]
     told = {
-        **{"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512"},
-        **{"ssl.truststore.type": "PEM", "ssl.truststore.location": str(three.authority)},
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(three.authority),
         "sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required "
         f'username="{brokers.ADMIN}" password="{who}";',
     }

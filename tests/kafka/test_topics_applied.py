@@ -233,7 +233,7 @@ def test_copies_that_no_broker_could_hold_are_told(kafka: Brokers, tmp_path: Pat
     estate = estate_of(kafka, tmp_path)
     right = needed(estate, replace(LAYOUT, replication=3, min_insync=2))
     found = between(estate, right)
-    assert found.amiss[0].startswith("1 brokers are there, and each record is to be on 3")
+    assert found.amiss[0].startswith("1 broker is there, and each record is to be on 3")
     with pytest.raises(ClusterFailed, match=r"did not create topic .*replication factor"):
         applied(estate, right)
 

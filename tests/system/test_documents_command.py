@@ -18,11 +18,8 @@ from gateway.edge.documents.takers import mark
 from gateway.edge.journal import Book
 from gateway.edge.store import Plan
 from tests.fakes.correspondents import ALERT, ALERTS, FLOOD, LAMPANG, POLITE, REGISTER, Letters
-from tests.fakes.databases import server, shared, url
 from tests.fakes.deliveries import push
 from tests.fakes.post_office import PostTown, claims_of, founded, opened
-
-__all__ = ["server", "shared", "url"]
 
 ROOT = Path(__file__).parents[2]
 BY = ("--reason", "renewed on Monday", "--by", "dara")

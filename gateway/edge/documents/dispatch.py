@@ -170,7 +170,14 @@ class Dispatcher:
 
     def _show(self, closed: Iterable[Gate], late: Mapping[Key, float]) -> None:
         meters = self._desk.hand.meters
-        why = {gate: STOPPED if gate.reason.startswith(f"{STOPPED} ") else "failing" for gate in closed}
+        why = {gate: _why(gate) for gate in closed}
         shown(meters.gates, {(gate.recipient, gate.way, said): 1.0 for gate, said in why.items()}, max)
         shown(meters.documents_due, {key: seconds for key, seconds in late.items() if seconds >= LATE_SECONDS}, max)
         meters.dispatch_looked.set(time.time())
+
+
+def _why(gate: Gate) -> str:
+    """In a word: of agencies that share a cluster which is away, none is to blame."""
+    if gate.reason.startswith(f"{STOPPED} "):
+        return STOPPED
+    return "away" if gate.reason.startswith(AWAY) else "failing"
