@@ -111,6 +111,7 @@ TABLE: Mapping[State, Mapping[Happening, State]] = {
         Happening.RECALLED: State.RECALLED,
         Happening.EXPIRED: State.EXPIRED,
         Happening.GIVEN_UP: State.UNDELIVERABLE,
+        Happening.REQUEUED: State.SUBMITTED,
     },
     State.RETRIEVED: {Happening.REGISTERED: State.REGISTERED, Happening.REJECTED: State.REJECTED},
     State.REGISTERED: {},
@@ -181,6 +182,8 @@ def next_step(at: Position, happening: Happening) -> Step:
             return Moved(to) if to is not None and at.open else Unmoved()  # what arrived by a push is out of our hands
         case Happening.HANDED_OVER:
             return Moved(to) if to is not None else Unmoved()
+        case Happening.REQUEUED:  # of what arrived, what was pushed: its recipient has lost it; a mailbox loses nothing
+            return Moved(to) if to is not None and not at.open else Refused("document.state")
         case _:
             decided = happening in (Happening.APPROVED, Happening.DECLINED)
             return Moved(to) if to is not None else Refused("approval.decided" if decided else "document.state")

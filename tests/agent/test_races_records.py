@@ -9,8 +9,9 @@ import pytest
 from gateway.core.delivery import Reason
 from gateway.core.handling import MAX_TRIES
 from gateway.protocols.handover import Accepted, Handed, NotTaken
-from tests.fakes.agency import House, Letter, Pen, fails, house
+from tests.fakes.agency import House, fails, house
 from tests.fakes.brokers import Brokers
+from tests.fakes.pens import Letter, Pen
 
 
 async def worked_off(agency: House, folder: Path, letters: Sequence[Letter], reports: int) -> None:

@@ -29,8 +29,9 @@ from gateway.edge.outbound import HttpOutbound
 from gateway.protocols import document_http
 from gateway.protocols.handover import Accepted, Handed, Taker
 from gateway.protocols.protocol import Surroundings
-from tests.fakes.agency import AGENCY, INSTANCE, Bell, Figures, NoFiles
+from tests.fakes.agency import Bell, Figures, NoFiles
 from tests.fakes.deliveries import push
+from tests.fakes.pens import AGENCY, INSTANCE
 
 
 class Fate:

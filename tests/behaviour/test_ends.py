@@ -231,7 +231,18 @@ async def test_an_undeliverable_one_is_requeued(office: Office) -> None:
     await office.settle(lane, fine(lane.out[0]))
     ((receipt,),) = await office.rows("select receipt from steps where step = 'arrived' and document = 'a'")
     assert claims_of(receipt)["late"] == 1
+    await office.say("a", "registered", number="7")
     assert await requeued(office, "a") == Refused("document.state")
+
+
+async def test_what_its_recipient_has_lost_is_requeued(office: Office) -> None:
+    """It had arrived in a topic that is gone, say; it goes out a second time, marked so."""
+    await office.put("a")
+    assert await office.hand_over() == ["a"]
+    assert isinstance(await requeued(office, "a"), Changed)
+    (lane,) = await office.claim()
+    assert (lane.out[0].paper.id, lane.out[0].requeued, lane.out[0].touched) == ("a", 1, True)
+    assert isinstance(await office.recall("a"), Refused)
 
 
 @pytest.mark.parametrize("sent", [False, True])

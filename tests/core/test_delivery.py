@@ -128,10 +128,10 @@ def test_only_what_waits_is_given_up(at: Position) -> None:
 
 
 @pytest.mark.parametrize("at", ALL)
-def test_only_what_is_undeliverable_is_requeued(at: Position) -> None:
-    """An operator's order is no way round an end."""
-    undeliverable = at.state is State.UNDELIVERABLE
-    expected = Moved(State.SUBMITTED) if undeliverable else Refused("document.state")
+def test_only_what_is_undeliverable_or_was_lost_is_requeued(at: Position) -> None:
+    """An operator's order is no way round an end; of what arrived, only what was pushed can have been lost."""
+    again = at.state in (State.UNDELIVERABLE, State.ARRIVED) and not at.open
+    expected = Moved(State.SUBMITTED) if again else Refused("document.state")
     assert next_step(at, Happening.REQUEUED) == expected
 
 

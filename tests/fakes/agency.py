@@ -1,7 +1,6 @@
 """An agency with an agent, on a real Kafka: letters that a gateway signed, a system that does as it is told, a hub."""
 
 import asyncio
-import hashlib
 import time
 import uuid
 from collections import Counter
@@ -11,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
@@ -20,14 +18,11 @@ from gateway.agent.member import Member
 from gateway.agent.memory import Ledger, opened
 from gateway.agent.pace import Pace
 from gateway.agent.ports import Answered, Desk, Report, Route, Told, Unreachable
-from gateway.core.cloudevent import Event, headers
-from gateway.core.jwk import private_key, signature
-from gateway.core.receipt import Receipt, compact, digest_field, protected, signed_part
 from gateway.protocols.handover import Accepted, Handed, NotTaken
-from tests.fakes import correspondents, idp
+from tests.fakes import correspondents
 from tests.fakes.brokers import Brokers
+from tests.fakes.pens import AGENCY, INSTANCE, SERVICE, Letter, Pen
 
-INSTANCE, AGENCY, SERVICE = "TEST", "interior", "permits.building.v1"
 QUICK = Pace(
     session=10.0,
     heartbeat=0.3,
@@ -62,86 +57,6 @@ class Bell:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0.1):
                         await self._rung.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A record."""
-
-    id: str
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-
-
-class Pen:
-    """A gateway's key, and what it writes."""
-
-    def __init__(self, private: Mapping[str, str] | None = None) -> None:
-        self.key = idp.Key(private) if private else idp.key("EdDSA")
-
-    @property
-    def jwks(self) -> Mapping[str, Any]:
-        """As the gateway publishes it."""
-        return {"keys": [self.key.public]}
-
-    def letter(self, n: int, case: str = "A", **said: Any) -> Letter:
-        """The same ``n`` has the same id."""
-        document = said.get("id") or str(uuid.uuid5(uuid.NAMESPACE_OID, str(n)))
-        service, late = said.get("service", SERVICE), said.get("late", 0)
-        value = said.get("value") or orjson.dumps({"case": case, "n": n})
-        receipt = self._signed(
-            Receipt(
-                instance=said.get("instance", INSTANCE),
-                document=document,
-                reference="r",
-                service=service,
-                digest=hashlib.sha256(value).digest(),
-                sender="finance.desk",
-                on_behalf=None,
-                recipient=said.get("recipient", AGENCY),
-                recipients=None,
-                state="submitted",
-                at=said.get("at", 1795262400.25),
-                entry="7.42 ab",
-                attachments=tuple(hashlib.sha256(each).digest() for each in said.get("files", ())),
-            )
-        )
-        lane = hashlib.sha256(case.encode()).hexdigest()
-        event = Event(
-            id=document,
-            source="/agencies/finance/desk",
-            type=service,
-            time="2026-11-22T07:20:00.250+00:00",
-            dataschema=None,
-            partitionkey=lane,
-            redelivery=late,
-            envelope=_envelope(document, service, late, said.get("files", ())),
-            receipt=receipt,
-            statement=None,
-            traceparent="",
-        )
-        return Letter(document, lane.encode(), value, headers(event))
-
-    def _signed(self, receipt: Receipt) -> str:
-        text = signed_part(protected(self.key.thumbprint, "EdDSA"), receipt.claims())
-        return compact(text, signature(private_key(self.key.private, "EdDSA"), "EdDSA", text)).decode()
-
-
-def _envelope(document: str, service: str, late: int, files: Sequence[bytes]) -> Mapping[str, Any]:
-    return {
-        "id": document,
-        "kind": "document",
-        "service": service,
-        "sender": "finance.desk",
-        "on_behalf": None,
-        "reference": "r",
-        "submitted": "2026-11-22T07:20:00.250+00:00",
-        "late": late,
-        "attempt": 1,
-        "redelivered": late > 0,
-        "attachments": [{"attachment": "a", "digest": digest_field(hashlib.sha256(each).digest())} for each in files],
-    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,7 +233,8 @@ async def harbour(
         own = system.ledger if system is not None else Ledger()
         ledgers = {agency: own, WEBHOOK: west.ledger, HTTP: south.ledger, HALL: Ledger()}
         store = Store(f"sqlite:///{folder.parent / 'gateway.sqlite3'}")
-        going = Campaign(district, store, Desk(session, where, token, beat=BEAT), ledgers, stack, nodes, random.Random(1))
+        desk = Desk(session, where, token, beat=BEAT)
+        going = Campaign(district, store, desk, ledgers, stack, nodes, random.Random(1))
         await going.start()
         made = Harbour(going, kafka, agency, Asker(session, where, token), system)
         poller = Poller(session, where, district.token(CLERK), ledgers[HALL])

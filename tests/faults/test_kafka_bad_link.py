@@ -20,16 +20,16 @@ from tests.faults.harbour import PATIENCE, SECONDS, Harbour, harbour
 
 __all__ = ["kafka"]
 
-STRETCH = max(1.0, SECONDS / 2)
+STRETCH = SECONDS / 5
 """Seconds of each of a wire's illnesses."""
-SILENCE = 12.0
+SILENCE = max(12.0, STRETCH)
 """Longer than the group waits for a member that says nothing."""
 RATE = 64_000
 """Bytes a second; half of it later."""
 _UNTOLD = "select count(*) from deliveries where recipient = '{0}' and state <> 'retrieved'"
 
 
-async def ill(link: Link) -> None:
+async def ill(link: Link, silence: float) -> None:
     """Slow, thin, thinner, cut again and again, refused, silent; and well again."""
     link.delay = 0.1
     await pause(STRETCH)
@@ -47,7 +47,7 @@ async def ill(link: Link) -> None:
     link.refusing = False
     await pause(STRETCH)
     link.flowing.clear()
-    await pause(SILENCE)
+    await pause(silence)
     link.flowing.set()
 
 
@@ -97,7 +97,7 @@ async def test_an_agent_behind_a_bad_wire(kafka: Brokers, tmp_path: Path) -> Non
     ):
         at.write(only=at.agency)
         await handed(at, 5)
-        await ill(link)
+        await ill(link, SILENCE)
         await handed(at, 5)
         await held(at, running, f"{link.connections} connections, {link.passed} bytes")
 
@@ -112,7 +112,7 @@ async def test_a_gateway_behind_a_bad_wire(kafka: Brokers, tmp_path: Path) -> No
     ):
         at.write(only=at.agency)
         await handed(at, 5)
-        await ill(link)
+        await ill(link, max(5.0, STRETCH))
         await at.says("ready")
         await handed(at, 5)
         await held(at, running, f"{link.connections} connections, {link.passed} bytes")

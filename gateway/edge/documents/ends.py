@@ -182,7 +182,7 @@ def forward(document: str, recipient: AgencyId, said: Outcome, onward: Onward, s
 def requeue(
     document: str, recipient: AgencyId, order: Order, scribe: Scribe, *, way: str, unit: str, pulled: bool
 ) -> Work[Answer]:
-    """An undeliverable one goes out again, late and marked so, by the way that there is now; its time begins anew.
+    """It goes out again, late and marked so, by the way that there is now; its time begins anew.
 
     Whether it may have reached the recipient before stays known: what has cannot be recalled afterwards.
     """

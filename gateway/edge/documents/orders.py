@@ -39,8 +39,9 @@ def _requeue(scribe: Scribe, catalogue: Callable[[], Catalogue], fields: Mapping
     def plan(book: Book) -> Plan[Outcome]:
         done: list[str] = []
         left: list[str] = []
-        for recipient, service, unit, state, _ in (yield from _deliveries(fields)):
-            if state != State.UNDELIVERABLE:
+        for recipient, service, unit, state, is_open in (yield from _deliveries(fields)):
+            lost = state == State.ARRIVED and not is_open and fields["recipient"] != ANYWHERE
+            if state != State.UNDELIVERABLE and not lost:
                 left.append(f"it is {state} at {recipient}")
                 continue
             way = _way(catalogue(), recipient, service, unit)
