@@ -123,7 +123,7 @@ class Meters(Protocol):
         """The group was divided anew."""
 
     def paused(self, partition: int, why: str | None) -> None:
-        """``system``, ``unknown``, ``disk``, ``gateway``, ``reports``, ``files``, ``document``, ``kafka``, or no more."""
+        """``system``, ``unknown``, ``disk``, ``gateway``, ``reports``, ``files``, ``document``, ``kafka``; None: on."""
 
     def system(self, way: str, *, up: bool) -> None:
         """Whether the agency's own system behind that way takes documents."""

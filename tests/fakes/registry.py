@@ -38,6 +38,8 @@ class Registry:
     worked: Counter[str] = field(default_factory=Counter)
     """How often it did something, by id."""
     url: str = ""
+    holding: int = 0
+    """Documents that it works on."""
     _chance: random.Random = field(default_factory=lambda: random.Random(7))
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
@@ -49,7 +51,9 @@ class Registry:
         if came.id not in self.entries:
             self.entries[came.id] = self._entered(came)
             self.worked[came.id] += 1
+        self.holding += 1
         await pause(self._chance.uniform(0, self.work))
+        self.holding -= 1
         entry = self.entries[came.id]
         told = {"register": {"number": entry.number}} if entry.number else None
         return web.json_response(told, status=STATUSES[entry.state])

@@ -29,7 +29,7 @@ from tests.faults.campaign import Campaign, Found, Store
 
 SECONDS = float(os.environ.get("GATEWAY_TEST_CAMPAIGN_SECONDS", "5"))
 """Of each stretch of a campaign; 300 are five minutes of each."""
-PATIENCE = 180.0 + SECONDS
+PATIENCE = 90.0 + SECONDS
 """Seconds for everything to arrive."""
 CASES = 3
 """Files that are written at the same time, to each agency."""

@@ -11,7 +11,7 @@ from tests.behaviour.server import Server
 from tests.fakes.brokers import started
 from tests.fakes.registry import registry
 from tests.faults.campaign import Store
-from tests.faults.quay import SECONDS, Quay, Trouble, quay
+from tests.faults.quay import PARTITIONS, SECONDS, Quay, Trouble, quay
 
 pytestmark = pytest.mark.xdist_group("kafka")
 
@@ -19,12 +19,14 @@ pytestmark = pytest.mark.xdist_group("kafka")
 async def held(at: Quay) -> None:
     """Ends the load; what was counted is right."""
     dry = await at.dry()
-    found, untrue = await at.counted(), await at.untrue()
-    print(f"dry after {dry:.1f} s", found.told, at.figures(), sep="\n")  # noqa: T201 - the figures of the run
+    found, untrue, shown = await at.counted(), await at.untrue(), await at.shown()
+    print(f"dry after {dry:.1f} s", found.told, at.figures(), *shown, sep="\n")  # noqa: T201 - the figures of the run
     assert untrue == []
     assert set(found.wrong) <= {"unannounced"}, found.wrong
+    assert found.unannounced <= PARTITIONS * at.done["agent stopped"], "only who wakes late does not know of the others"
     assert set(at.registry.worked.values()) == {1}
     assert at.registry.beyond <= at.repeatable
+    assert set(at.codes) <= {0}
 
 
 async def test_kills_and_pauses_of_everybody_lose_nothing(shared: str, server: Server, tmp_path: Path) -> None:
