@@ -14,15 +14,15 @@ Read it in this order:
 9. ``protocols/``      how an agency's own system is spoken to
 10. ``app``            the one place where the parts are put together, ``mailroom`` for documents, ``footing`` what a
                        process stands on;  ``workers`` several processes of it;  ``commands/`` what people type
-
-11. ``agent/``         what runs at an agency: ``core/handling`` what it does with a record: tables;  ``agent/handing`` one record
-                       to its end, ``member`` its place in the group, ``memory`` what it knows, ``run`` all of it together
+11. ``core/cloudevent``  a document as a record of Kafka;  ``protocols/publishing`` how it gets onto a topic
+12. ``agent/``         what runs at an agency: ``core/handling`` what it does with a record, as tables;  ``agent/handing``
+                       one record to its end, ``member`` its place in the group, ``memory`` what it knows, ``run`` all of it
 
 ``core`` decides (no IO, no clock, no async), ``catalogue`` reads what people declared, ``protocols`` speak
 to agencies' systems, ``edge`` does, ``app`` composes. Imports run one way:
 ``core <- catalogue <- protocols <- edge <- footing <- mailroom <- app <- workers <- commands``;
-``agent`` stands beside ``footing``, and only ``commands`` imports it; ``tests/architecture`` holds it. ``adapter`` and ``client`` are the public modules; ``client`` imports nothing else of
-the gateway.
+``agent`` stands beside ``footing``, and only ``commands`` imports it; ``tests/architecture`` holds it. ``adapter`` and
+``client`` are the public modules; ``client`` imports nothing else of the gateway.
 """
 
 __version__ = "0.1.0"

@@ -15,6 +15,7 @@ GROUPS = {"kafka": "kafka", "guarded": "kafka", "running": "demonstration"}
 QUIET = (
     "edge/test_listener.py",  # how long one may take to ask and to read
     "edge/test_strangers.py",  # what a failure costs is measured
+    "faults/test_kafka_down.py",  # what a cluster that is away costs exchanges and other ways is measured
     "operations/test_live.py",  # alerts whose windows are a hundredth of the real ones
     "system/test_fair_places.py",  # shares of callers that compete are measured
     "system/test_fairness.py",  # the same

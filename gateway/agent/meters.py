@@ -17,6 +17,7 @@ from prometheus_client import (
 
 from gateway import __version__
 from gateway.agent.ports import Counts
+from gateway.core.handling import Why
 
 MAX_SERVICES = 1000
 """Services that have a series of their own; the others share one."""
@@ -61,6 +62,10 @@ class AgentMeters:
         self.restarts = counter("gateway_agent_consumer_restarts", "Consumers that had died and were made anew.")
         self.reports = counter("gateway_agent_reports", "Outcomes told to the gateway, by its answer.", ["outcome"])
         self.unreported = gauge("gateway_agent_unreported", "Outcomes that the gateway was not told yet.")
+        self.unreported_oldest = gauge(
+            "gateway_agent_unreported_oldest_seconds", "For how long the oldest of them could not be told."
+        )
+        self.unlooked = gauge("gateway_agent_unlooked_records", "Refused records that nobody has looked at yet.")
         self.unknown = gauge("gateway_agent_unknown", "Documents whose outcome a person must settle.")
         self.refused_reports = gauge("gateway_agent_refused_reports", "Outcomes that the gateway will never take.")
         self.gaps = gauge("gateway_agent_gaps", "Partitions of which records went unread.")
@@ -74,6 +79,8 @@ class AgentMeters:
         self._services: set[str] = set()
         for outcome in REPORTS:
             self.reports.labels(outcome)  # from 0 on: of a series that begins with 1, a rate does not see the first
+        for why in Why:
+            self.refused_records.labels(why)
 
     def handed_over(self, service: str, outcome: str, seconds: float) -> None:
         """See ``ports.Meters``."""
@@ -137,6 +144,7 @@ class AgentMeters:
         if counts is not None:
             self.unreported.set(counts.unreported)
             self.unknown.set(counts.unsettled)
+            self.unlooked.set(counts.foreign)
             self.refused_reports.set(counts.refused_reports)
             self.gaps.set(counts.gaps)
         gauges: dict[str, Any] = {"gateway": self.gateway, "kafka": self.kafka}

@@ -62,6 +62,8 @@ class Reporter:
     """With the gateway as a whole."""
     _single: dict[str, Patience] = field(default_factory=dict)
     """With a document that the gateway has no answer for, though it answers others."""
+    _head: tuple[int, float] | None = None
+    """The first that was not told when it was looked last, and since when it has been the first."""
     _row: int = 0
     """Reports without an answer since the last one with."""
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,6 +72,11 @@ class Reporter:
     def full(self) -> bool:
         """See ``ports.Reporting``."""
         return self.waiting >= MAX_OWED
+
+    @property
+    def oldest(self) -> float:
+        """Seconds for which one and the same outcome could not be told; since this start, as the table has no times."""
+        return 0.0 if self._head is None else self.clock() - self._head[1]
 
     def owed(self) -> None:
         """See ``ports.Reporting``."""
@@ -93,7 +100,7 @@ class Reporter:
     async def round(self) -> None:
         """Tell everything that the table holds and whose time has come, page by page. Raises Unwritten."""
         after, seen = 0, set[str]()
-        while page := await self.dues.unreported(MAX_PAGE, after):
+        while page := await self._page(after):
             after = page[-1].number
             seen.update(each.document for each in page)
             await self._told(page)
@@ -101,6 +108,16 @@ class Reporter:
                 break
         else:
             self._single = {each: patience for each, patience in self._single.items() if each in seen}
+
+    async def _page(self, after: int) -> Sequence[Report]:
+        page = await self.dues.unreported(MAX_PAGE, after)
+        if after == 0:
+            known, first = self._head, page[0].number if page else None
+            if first is None:
+                self._head = None
+            elif known is None or known[0] != first:
+                self._head = first, self.clock()
+        return page
 
     async def _told(self, page: Sequence[Report]) -> None:
         """Those of one document one after the other, those of others beside them. Raises Unwritten."""

@@ -188,6 +188,7 @@ class Agent:
     async def _operations(self, stack: contextlib.AsyncExitStack) -> str:
         async def metrics(request: web.Request) -> web.Response:
             up = {"gateway": self.gateway.complaint is None, "kafka": self.member.complaint is None}
+            self.meters.unreported_oldest.set(self.reporter.oldest)
             self.meters.show(self._counts, **up)
             return await exposition(request, self.meters.registry)
 

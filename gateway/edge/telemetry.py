@@ -37,6 +37,8 @@ TOKENS = ("issued", "invalid_client", "invalid_request", "invalid_scope", "too_m
 """What becomes of most token requests."""
 RELOADS = ("taken", "kept_part", "failed", "unchanged")
 """What becomes of changed folders."""
+PRODUCERS = ("lost", "fatal", "failed", "refused", "topic", "stale", "changed")
+"""Why a Kafka producer was given up."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SLOW = 1.0
 """Seconds from which on an exchange is an exemplar of its bucket, traced or not."""
@@ -147,6 +149,7 @@ class Meters:
             (self.connections_refused, ("full", "address", "descriptors")),
             (self.connections_cut, ("handshake", "head", "unread")),
             (self.attachment_bytes, ("upload", "download")),
+            (self.kafka_restarts, PRODUCERS),
         )
         for counter, values in from_nothing:
             for value in values:

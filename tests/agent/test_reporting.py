@@ -75,6 +75,22 @@ async def test_everything_is_told_once(desk: Desk) -> None:
     assert (desk.reporter.waiting, await desk.left(), desk.told) == (0, [], ["told"] * 3)
 
 
+async def test_it_is_known_since_when_one_waits(desk: Desk) -> None:
+    """The same outcome first in the table for so long: others that come meanwhile do not hide it, its end does."""
+    desk.gate.answers = lambda _: Later(0.0)
+    await desk.owes("a")
+    for _ in range(3):
+        await desk.reporter.round()
+        desk.now[0] += 700.0
+    await desk.owes("b")
+    assert desk.reporter.oldest == 2100.0
+    desk.gate.answers = lambda _: Told()
+    desk.now[0] += 700.0
+    await desk.reporter.round()
+    await desk.reporter.round()
+    assert desk.reporter.oldest == 0.0
+
+
 async def test_what_is_final_is_kept_and_not_told_again(desk: Desk) -> None:
     """People see it, and the next documents go on."""
     desk.gate.answers = lambda report: Final("document.ended") if report.document == "a" else Told()

@@ -57,8 +57,8 @@ class Link:
         try:
             if not self.refusing:
                 await self._connect(client_in, client_out)
-        except OSError:
-            pass  # one side is gone, so the other goes as well
+        except (OSError, asyncio.CancelledError):
+            pass  # one side is gone, or the link, so the other goes as well
         finally:
             self._writers.discard(client_out)
             client_out.transport.abort()

@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,36 @@ _OPEN = "select count(*) from deliveries where open"
 _ARRIVED = "select document, at from steps where step = 'arrived' and recipient = '{0}' order by seq"
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What the gateway tells its operators."""
+
+    session: aiohttp.ClientSession
+    where: Callable[[], str]
+
+    async def ready(self) -> tuple[int, Any]:
+        """What /health/ready says."""
+        async with self.session.get(f"{self.where()}/health/ready") as answer:
+            return answer.status, await answer.json()
+
+    async def says(self, wanted: str) -> float:
+        """Wait until it is ready so, which is never anything but 200; the seconds that it took."""
+        begun = time.perf_counter()
+        said: Mapping[str, Any] = {}
+        async with asyncio.timeout(PATIENCE):
+            while said.get("status") != wanted:
+                status, said = await self.ready()
+                assert status == 200, said
+                await pause(0.05)
+        return time.perf_counter() - begun
+
+    async def metrics(self) -> Mapping[str, float]:
+        """Of the gateway, by name and labels as they are written."""
+        async with self.session.get(f"{self.where()}/metrics") as answer:
+            lines = (line.rpartition(" ") for line in (await answer.text()).splitlines() if line[:1] != "#")
+            return {name: float(value) for name, _, value in lines}
+
+
 @dataclass(slots=True)
 class Harbour:
     """Who takes part."""
@@ -49,7 +79,8 @@ class Harbour:
     agency: str
     """The one that reads Kafka."""
     asker: Asker
-    system: Hook | None
+    panel: Panel
+    system: Hook | None = None
     """What an agent hands over to, where there is one; else the topic itself is where the others end."""
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
@@ -69,27 +100,6 @@ class Harbour:
             for number in range(CASES):
                 written = self.going.desk.write(to, f"{to}{number}", self.going.enough, {})
                 self.going.writers.append(asyncio.create_task(written))
-
-    async def ready(self) -> tuple[int, Any]:
-        """What /health/ready says."""
-        async with self.going.desk.session.get(f"{self.node.operations}/health/ready") as answer:
-            return answer.status, await answer.json()
-
-    async def says(self, wanted: str) -> float:
-        """Wait until it is ready so, which is never anything but 200; the seconds that it took."""
-        begun, said = time.perf_counter(), {}
-        async with asyncio.timeout(PATIENCE):
-            while said.get("status") != wanted:
-                status, said = await self.ready()
-                assert status == 200, said
-                await pause(0.05)
-        return time.perf_counter() - begun
-
-    async def metrics(self) -> Mapping[str, float]:
-        """Of the gateway, by name and labels as they are written."""
-        async with self.going.desk.session.get(f"{self.node.operations}/metrics") as answer:
-            lines = (line.rpartition(" ") for line in (await answer.text()).splitlines() if line[:1] != "#")
-            return {name: float(value) for name, _, value in lines}
 
     async def measured(self, seconds: float) -> "Stretch":
         """What exchanges and other ways met for so long."""
@@ -223,26 +233,29 @@ async def harbour(
         _cluster(district, kafka, over)
         lookups.found(district, office.url)
         await kafka.topic(topics.topic(INSTANCE, agency), min_insync_replicas=str(_enough(kafka)))
-        session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
-        nodes: list[Node] = []
-
-        def where() -> str:
-            return nodes[0].url if nodes else "http://127.0.0.1:1"
-
-        token = district.token(SENDER)
         own = system.ledger if system is not None else Ledger()
         ledgers = {agency: own, WEBHOOK: west.ledger, HTTP: south.ledger, HALL: Ledger()}
-        store = Store(f"sqlite:///{folder.parent / 'gateway.sqlite3'}")
-        desk = Desk(session, where, token, beat=BEAT)
-        going = Campaign(district, store, desk, ledgers, stack, nodes, random.Random(1))
-        await going.start()
-        made = Harbour(going, kafka, agency, Asker(session, where, token), system)
-        poller = Poller(session, where, district.token(CLERK), ledgers[HALL])
+        made = await _served(stack, district, kafka, ledgers)
+        made.system = system
+        session, desk = made.going.desk.session, made.going.desk
+        poller = Poller(session, desk.where, district.token(CLERK), ledgers[HALL])
         made.tasks += [asyncio.create_task(made.asker.go_on()), asyncio.create_task(poller.poll())]
         try:
             yield made
         finally:
-            await cancelled(*going.writers, *made.tasks)
+            await cancelled(*made.going.writers, *made.tasks)
+
+
+async def _served(stack: AsyncExitStack, district: District, kafka: Brokers, ledgers: Mapping[str, Ledger]) -> Harbour:
+    """The first of the ledgers is that of who reads Kafka."""
+    session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+    nodes: list[Node] = []
+    desk = Desk(session, lambda: nodes[0].url, district.token(SENDER), beat=BEAT)
+    store = Store(f"sqlite:///{district.folder.parent / 'gateway.sqlite3'}")
+    going = Campaign(district, store, desk, ledgers, stack, nodes, random.Random(1))
+    await going.start()
+    panel = Panel(session, lambda: nodes[0].operations)
+    return Harbour(going, kafka, next(iter(ledgers)), Asker(session, desk.where, desk.token), panel)
 
 
 def _enough(kafka: Brokers) -> int:

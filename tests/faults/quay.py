@@ -28,7 +28,7 @@ from tests.faults.campaign import Campaign, Found, Store
 
 SECONDS = float(os.environ.get("GATEWAY_TEST_CAMPAIGN_SECONDS", "15"))
 """For which the disturbances go on; 600 are ten minutes."""
-PATIENCE = 180.0
+PATIENCE = 45.0
 """Seconds for everything to be handed over and told."""
 AGENCY = "treasury"
 PARTITIONS = 3

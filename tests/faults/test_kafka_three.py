@@ -56,7 +56,7 @@ async def test_one_killed_stops_nothing_two_acknowledge_nothing(three: Brokers, 
         before = len(await at.arrived())
         await pause(SECONDS)
         stood = len(await at.arrived())
-        status, _ = await at.ready()
+        status, _ = await at.panel.ready()
         await three.restart(1, 2)
         flowing = await at.flows()
         await held(at, f"one killed: longest pause {one:.1f} s", f"two back: first one after {flowing:.1f} s")
@@ -73,6 +73,8 @@ async def test_rolling_restart(three: Brokers, tmp_path: Path) -> None:
             await three.restart(number)
             await at.flows(20)
         pausing = await longest(at)
-        errors = {name: told for name, told in (await at.metrics()).items() if name.startswith("gateway_kafka_errors")}
+        errors = {
+            name: told for name, told in (await at.panel.metrics()).items() if name.startswith("gateway_kafka_errors")
+        }
         await held(at, f"longest pause {pausing:.1f} s", f"{errors}")
     assert pausing < PAUSE

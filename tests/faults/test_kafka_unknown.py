@@ -7,8 +7,6 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from tests.fakes.brokers import Brokers
 from tests.fakes.registry import registry
 from tests.fakes.serving import pause

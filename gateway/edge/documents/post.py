@@ -128,10 +128,18 @@ class Post:
 
     async def _carry(self, letters: Sequence[_Letter]) -> None:
         """Take them in together, and what cannot be so by itself."""
-        submissions = [letter.submission for letter in letters]
+        try:
+            outcomes = await self._taken_in([letter.submission for letter in letters])
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave callers waiting
+            await self._part(letters, error)
+        else:
+            for letter, outcome in zip(letters, outcomes, strict=True):
+                _tell(letter, outcome)
+
+    async def _taken_in(self, submissions: Sequence[Submission]) -> Sequence[Outcome]:
+        """In one transaction; what was claimed by it is on its way when this returns."""
         first = min((each.paper.sender, each.paper.reference) for each in submissions)
         outcomes: Sequence[Outcome] = ()
-        wrong: Exception | None = None
         kept, places = _keep(submissions, self._dispatcher())
         try:
             outcomes = await self._journal.run(
@@ -139,14 +147,9 @@ class Post:
                 locks=("documents", *first),
                 lanes=lanes(submissions, self._scribe),
             )
-        except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave callers waiting
-            wrong = error
         finally:
             _begin(kept, outcomes)
-        if wrong is not None:
-            await self._part(letters, wrong)
-        for letter, outcome in zip(letters, outcomes, strict=False):
-            _tell(letter, outcome)
+        return outcomes
 
     async def _part(self, letters: Sequence[_Letter], error: Exception) -> None:
         match error.__cause__ if isinstance(error, Refusal) else error:
@@ -186,20 +189,23 @@ def _keep(
     submissions: Sequence[Submission], dispatcher: HandsOver | None
 ) -> tuple[Sequence[Kept], Mapping[LaneKey, Place]]:
     """What may be claimed as it is taken in: a document that waits for nothing need not be looked for."""
-    wanted: dict[tuple[AgencyId, str], list[tuple[LaneKey, int]]] = {}
-    for each in submissions if dispatcher else ():
-        for to in pushed(each):
-            wanted.setdefault((to.recipient, to.way), []).append((to.lane, len(each.raw)))
     found: list[Kept] = []
     places: dict[LaneKey, Place] = {}
+    if dispatcher is None:
+        return found, places
+    wanted: dict[tuple[AgencyId, str], list[tuple[LaneKey, int]]] = {}
+    for each in submissions:
+        for to in pushed(each):
+            wanted.setdefault((to.recipient, to.way), []).append((to.lane, len(each.raw)))
     for (recipient, way), some in wanted.items():
-        if dispatcher and (kept := dispatcher.keep(recipient, way, [size for _, size in some])):
+        if kept := dispatcher.keep(recipient, way, [size for _, size in some]):
             found.append(kept)
             places.update((lane, kept.place) for lane, _ in some[: kept.count])
     return found, places
 
 
 def _begin(kept: Iterable[Kept], outcomes: Iterable[Outcome]) -> None:
+    """Have handed over what was claimed; the places of what was not are free again."""
     claimed: dict[str, list[Lane]] = {}
     for outcome in outcomes:
         for lane in outcome.lanes if isinstance(outcome, Taken) else ():

@@ -111,7 +111,7 @@ class Submission:
     """What stands beside the first entry: user, person, case, reference, subjects."""
     raw: bytes = b""
     """The body as it was received: the first entry holds its salted digest."""
-    plain: Mapping[str, Any] | None = None
+    plain: Mapping[str, Any] = field(default_factory=dict)
     """The head before it was sealed."""
 
 

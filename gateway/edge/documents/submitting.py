@@ -86,8 +86,8 @@ def submit(
         winners = yield from _won([each for each in submissions if each.paper.id not in taken])
         found: dict[str, Outcome] = {**refused}
         for each, made in zip(new, written, strict=True):
-            lanes = tuple(_claimed(each, made.receipt or b"", numbers, places, at)) if numbers else ()
-            found[each.paper.id] = _taken(each, made, lanes)
+            claimed = _claimed(each, made.receipt or b"", numbers, places, at)
+            found[each.paper.id] = _taken(each, made, tuple(claimed))
         return [found.get(each.paper.id) or _repeated(each, winners) for each in submissions]
 
     return plan
@@ -174,11 +174,10 @@ def _row(each: Submission) -> tuple[Any, ...]:
 
 def _open(places: Places) -> Plan[Places]:
     """Those whose gate is open."""
-    if not places:
-        return places
     ways = {(recipient, place.way) for (recipient, _), place in places.items()}
-    rows = yield _CLOSED, [name for way in ways for name in way]
-    closed = {(row[0], row[1]) for row in rows}
+    closed: set[tuple[str, str]] = set()
+    for rows in chunks([name for way in ways for name in way], 2):
+        closed.update((recipient, way) for recipient, way in (yield _CLOSED, rows))
     return {lane: place for lane, place in places.items() if (lane[0], place.way) not in closed}
 
 
@@ -235,9 +234,9 @@ def _winners(rows: Rows) -> Winners:
     }
 
 
-def _taken(each: Submission, made: Written, lanes: Sequence[Lane]) -> Taken:
+def _taken(each: Submission, made: Written, claimed: tuple[Lane, ...]) -> Taken:
     state = State.SUBMITTED if each.hold is None else State.HELD
-    return Taken(each.paper.id, state, made.receipt or b"", new=True, entry=str(made.stamp), lanes=tuple(lanes))
+    return Taken(each.paper.id, state, made.receipt or b"", new=True, entry=str(made.stamp), lanes=claimed)
 
 
 def _claimed(
@@ -265,7 +264,7 @@ def _claimed(
             head=b"",
             body=None,
             first_receipt=receipt,
-            opened=Opened(each.plain or {}, each.raw),
+            opened=Opened(each.plain, each.raw),
         )
         yield Lane(to.lane, places[to.lane].claim, each.paper.service, to.unit, (out,))
 
