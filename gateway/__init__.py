@@ -15,8 +15,9 @@ Read it in this order:
 10. ``app``            the one place where the parts are put together, ``mailroom`` for documents, ``footing`` what a
                        process stands on;  ``workers`` several processes of it;  ``commands/`` what people type
 11. ``core/cloudevent``  a document as a record of Kafka;  ``protocols/publishing`` how it gets onto a topic
-12. ``agent/``         what runs at an agency: ``core/handling`` what it does with a record, as tables;  ``agent/handing``
-                       one record to its end, ``member`` its place in the group, ``memory`` what it knows, ``run`` all of it
+12. ``agent/``         what runs at an agency: ``core/handling`` what it does with a record, as tables;
+                       ``agent/handing`` one record to its end, ``member`` its place in the group, ``memory`` what it
+                       knows, ``run`` all of it
 
 ``core`` decides (no IO, no clock, no async), ``catalogue`` reads what people declared, ``protocols`` speak
 to agencies' systems, ``edge`` does, ``app`` composes. Imports run one way:

@@ -35,11 +35,22 @@ class Row:
     height: int = 8
 
 
-def dashboard(rows: Sequence[Row]) -> Json:
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What a dashboard is called, what may be chosen on it, and what it shows."""
+
+    uid: str
+    title: str
+    variables: Mapping[str, str]
+    """Queries of Prometheus for their values, by name; of ``job`` one is chosen, of the others any number."""
+    rows: Sequence[Row]
+
+
+def dashboard(board: Board) -> Json:
     """The whole of it, as Grafana imports it."""
     return {
-        "uid": "exchange-gateway",
-        "title": "Exchange gateway",
+        "uid": board.uid,
+        "title": board.title,
         "tags": ["exchange-gateway"],
         "editable": True,
         "graphTooltip": 1,
@@ -47,8 +58,8 @@ def dashboard(rows: Sequence[Row]) -> Json:
         "schemaVersion": 39,
         "time": {"from": "now-3h", "to": "now"},
         "timezone": "browser",
-        "templating": {"list": [_datasource(), *_variables()]},
-        "panels": list(_panels(rows)),
+        "templating": {"list": [_datasource(), *_variables(board.variables)]},
+        "panels": list(_panels(board.rows)),
     }
 
 
@@ -56,13 +67,7 @@ def _datasource() -> Json:
     return {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
 
 
-def _variables() -> Iterator[Json]:
-    known = {
-        "job": 'label_values(up{job=~"gateway.*"}, job)',
-        "instance": 'label_values(up{job="$job"}, instance)',
-        "provider": 'label_values(gateway_endpoint_deadline_seconds{job="$job"}, provider)',
-        "service": 'label_values(gateway_endpoint_deadline_seconds{job="$job", provider=~"$provider"}, service)',
-    }
+def _variables(known: Mapping[str, str]) -> Iterator[Json]:
     for name, query in known.items():
         several = {} if name == "job" else {"multi": True, "includeAll": True, "allValue": ".*"}
         yield {

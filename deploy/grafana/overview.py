@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from deploy.grafana.drawing import Panel, Row, dashboard
+from deploy.grafana.drawing import Board, Panel, Row, dashboard
 
 FILE = Path(__file__).with_name("overview.json")
 QUIET = "Empty on a good day."
@@ -260,6 +260,51 @@ DOCUMENTS = Row(
         ),
     ),
 )
+KAFKA = Row(
+    "Kafka",
+    (
+        Panel(
+            "Until Kafka acknowledged",
+            quantiles("gateway_kafka_handover_seconds", OWN),
+            unit="s",
+            says="By all replicas that are in sync.",
+        ),
+        Panel(
+            "Acknowledged",
+            {"{{instance}}": rate("gateway_kafka_handover_seconds_count", "instance", OWN)},
+            unit="ops",
+        ),
+        Panel(
+            "Not acknowledged",
+            {"{{recipient}} {{error}}": f"{rate('gateway_kafka_errors_total', 'recipient, error', OWN)} > 0"},
+            unit="ops",
+            says=f"What failed stands behind the agency's name; it is put there again. {QUIET}",
+        ),
+        Panel("Brokers are reached", {"{{instance}}": f"gateway_kafka_up{{{OWN}}}"}, width=6, says="0: they are not."),
+        Panel(
+            "Agencies that wait for Kafka",
+            {"": f'count(max by (recipient, way) (gateway_gates_closed{{{OWN}, why="away"}}))'},
+            width=6,
+            says=f"Because it is away. A topic that is missing is among those that are left alone, above. {QUIET}",
+        ),
+        Panel(
+            "On their way",
+            {
+                "records {{instance}}": f"gateway_kafka_in_flight_records{{{OWN}}}",
+                "MiB {{instance}}": f"gateway_kafka_in_flight_bytes{{{OWN}}} / 1048576",
+            },
+            width=6,
+        ),
+        Panel(
+            "Producers given up, 15 min",
+            {
+                "{{instance}} {{why}}": "sum by (instance, why) (increase(gateway_kafka_producer_restarts_total"
+                f"{{{OWN}}}[15m]))"
+            },
+            width=6,
+        ),
+    ),
+)
 JOURNAL = Row(
     "Journal",
     (
@@ -345,12 +390,23 @@ CATALOGUE = Row(
     ),
     6,
 )
-ROWS = (NOW, FLOW, SPLIT, AGENCIES, CALLERS, DOCUMENTS, JOURNAL, PROGRAM, CATALOGUE)
+VARIABLES = {
+    "job": 'label_values(up{job=~"gateway.*"}, job)',
+    "instance": 'label_values(up{job="$job"}, instance)',
+    "provider": 'label_values(gateway_endpoint_deadline_seconds{job="$job"}, provider)',
+    "service": 'label_values(gateway_endpoint_deadline_seconds{job="$job", provider=~"$provider"}, service)',
+}
+ROWS = (NOW, FLOW, SPLIT, AGENCIES, CALLERS, DOCUMENTS, KAFKA, JOURNAL, PROGRAM, CATALOGUE)
 
 
 def text() -> str:
     """The file as it is to be."""
-    return json.dumps(dashboard(ROWS), indent=1, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(
+            dashboard(Board("exchange-gateway", "Exchange gateway", VARIABLES, ROWS)), indent=1, ensure_ascii=False
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

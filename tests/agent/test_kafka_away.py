@@ -51,6 +51,22 @@ async def test_a_kafka_that_is_silent_is_waited_for(own: Brokers, tmp_path: Path
         assert agency.system.numbers == [1, 2]
 
 
+async def test_a_record_that_comes_torn_costs_none_before_it(kafka: Brokers, tmp_path: Path) -> None:
+    """Its checksum is wrong: aiokafka lets go of what came with it, and all of it is asked for again."""
+    async with kafka.linked() as link, house(kafka) as agency:
+        agency.kafka = Brokers([f"127.0.0.1:{link.port}"])
+        async with agency.agent(tmp_path / "one"):
+            await agency.write(1)
+            await agency.commits(1)
+            link.flowing.clear()
+            await agency.write(2, 3, 4)
+            link.spoils = b'"n":4'
+            link.flowing.set()
+            await agency.commits(4)
+        assert link.spoils == b""
+        assert agency.system.numbers == [1, 2, 3, 4]
+
+
 async def test_a_bad_wire_makes_it_slower_and_never_wrong(kafka: Brokers, tmp_path: Path) -> None:
     """Delayed, cut again and again in the midst: each letter once, in order."""
     async with kafka.linked() as link, house(kafka) as agency:

@@ -1,15 +1,17 @@
 """What is claimed in the transaction that takes it in, on every database: when, when not, and what a crash leaves."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
 
 from gateway.core.delivery import Refused
+from gateway.core.model import AgencyId
 from gateway.edge.documents import submitting
 from gateway.edge.documents.ends import Changed
 from gateway.edge.documents.records import Addressee, Hold, Lane, Place, Submission, Taken, own_lane
 from gateway.edge.documents.submitting import Outcome, pushed, submit
+from gateway.edge.store import MAX_ROWS, Rows, _driven
 from tests.behaviour.conftest import Open
 from tests.fakes.mail import DEAD, HEALTH, INTERIOR, LONG, PUSH, Office, fine, waits, way, working
 from tests.fakes.submissions import addressee, submission
@@ -136,3 +138,16 @@ async def test_the_recipients_own_word_comes_first(office: Office) -> None:
     assert isinstance(await office.say(sent.paper.id, "registered", number="7"), Changed)
     assert await office.settle(lane, fine(lane.out[0]))
     assert (await office.rows("select opened from lanes"), await office.state(sent.paper.id)) == ([(0,)], "registered")
+
+
+def test_gates_are_asked_about_in_portions() -> None:
+    """Of an event for very many: a statement takes so many parameters and no more."""
+    places = {(AgencyId(f"agency_{n}"), "own"): Place(PUSH, "mine", LONG) for n in range(2 * MAX_ROWS + 1)}
+    counts = []
+
+    def execute(_: str, values: Sequence[str]) -> Rows:
+        counts.append(len(values) // 2)
+        return [(values[0], PUSH)]
+
+    assert len(_driven(submitting._open(places), execute)) == 2 * MAX_ROWS - 2
+    assert counts == [MAX_ROWS, MAX_ROWS, 1]

@@ -1,24 +1,48 @@
 """Taking documents in while other connections do the same, hold what is needed, or break; on PostgreSQL."""
 
 import asyncio
+import itertools
+import math
 import random
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from gateway.core.model import AgencyId
 from gateway.core.refusal import Refusal
-from gateway.edge.documents.post import Post
-from gateway.edge.documents.records import Submission, Taken
+from gateway.edge.documents.post import HandsOver, Post
+from gateway.edge.documents.records import Kept, Lane, Place, Submission, Taken, own_lane
 from gateway.edge.journal import Book
 from gateway.edge.postgres import PostgresDriver
 from gateway.edge.store import LanesHeld, Plan
 from tests.behaviour.server import Server
-from tests.fakes.mail import Office, working
+from tests.fakes.mail import LONG, Office, fine, working
+from tests.fakes.mail import way as push
 from tests.fakes.relay import Cut, Relay
 from tests.fakes.submissions import addressee, submission
+
+
+@dataclass(slots=True)
+class Roomy:
+    """Has a place for everything, and notes what it is to hand over."""
+
+    begun: list[Lane] = field(default_factory=list)
+    names: Iterator[int] = field(default_factory=itertools.count)
+    waiting: int = 0
+    """Places that were not given back."""
+
+    def keep(self, recipient: AgencyId, way: str, sizes: Sequence[int]) -> Kept | None:
+        """As many as are wanted."""
+        self.waiting += 1
+        place = Place(way, f"claim {next(self.names)}", LONG)
+        return Kept(push(recipient), place, len(sizes), sum(sizes), math.inf, self._begin)
+
+    def _begin(self, _: Kept, claimed: Sequence[Lane]) -> None:
+        self.waiting -= 1
+        self.begun += claimed
 
 
 @dataclass(slots=True)
@@ -34,9 +58,11 @@ def database(server: Server) -> str:
     return server.emptied()
 
 
-async def opened(stack: AsyncExitStack, url: str, *, patience: float = 10) -> House:
+async def opened(
+    stack: AsyncExitStack, url: str, *, patience: float = 10, dispatcher: HandsOver | None = None
+) -> House:
     office = await stack.enter_async_context(working(PostgresDriver(url, "TEST")))
-    post = Post(office.journal, office.reader, office.scribe, patience=patience)
+    post = Post(office.journal, office.reader, office.scribe, patience=patience, dispatcher=lambda: dispatcher)
     stack.push_async_callback(post.close)
     return House(office, post)
 
@@ -62,6 +88,16 @@ async def other(server: Server, database: str) -> AsyncIterator[Any]:
     connection = await server.connect()
     yield connection
     await connection.close()
+
+
+SOCKET = ".s.PGSQL.5432"
+THROUGH = "postgresql+asyncpg://postgres@127.0.0.1:{}/behaviour?sslmode=disable"
+
+
+def alone(reference: str) -> Submission:
+    """It keeps no order with others."""
+    made = submission(reference)
+    return replace(made, to=(addressee(okey=own_lane(made.paper.id)),))
 
 
 def taken(outcome: object) -> Taken:
@@ -227,10 +263,8 @@ async def test_among_many_new_lanes_the_held_ones_are_found(house: House, other:
 async def test_a_lost_answer_to_commit_is_found_out(server: Server, database: str, cut: Cut) -> None:
     """D30: one effect, and the caller gets the receipt that is on record."""
     async with AsyncExitStack() as stack:
-        relay = await stack.enter_async_context(Relay(server.folder / ".s.PGSQL.5432").running())
-        house = await opened(
-            stack, f"postgresql+asyncpg://postgres@127.0.0.1:{relay.port}/behaviour?sslmode=disable", patience=1
-        )
+        relay = await stack.enter_async_context(Relay(server.folder / SOCKET).running())
+        house = await opened(stack, THROUGH.format(relay.port), patience=1)
         await house.post.submit(submission("before"))
         relay.cut = cut
         got = await asyncio.gather(*(house.post.submit(submission(f"r-{n % 3}")) for n in range(6)))
@@ -238,3 +272,49 @@ async def test_a_lost_answer_to_commit_is_found_out(server: Server, database: st
         rows = await house.office.rows("select receipt from steps order by seq")
         assert {taken(each).receipt for each in got} == {row[0] for row in rows[1:]}
         assert await house.office.faults() == ()
+
+
+TOUCHED = "select okey, owner from lanes where lease > 0 and okey in (select okey from deliveries where touched)"
+
+
+@pytest.mark.parametrize("cut", ["before", "after", "late", "never"])
+async def test_what_is_claimed_by_a_commit_without_an_answer(server: Server, database: str, cut: Cut) -> None:
+    """Each is handed over once, by whoever holds its lane, whether it happened at first or had to be repeated."""
+    async with AsyncExitStack() as stack:
+        relay, roomy = await stack.enter_async_context(Relay(server.folder / SOCKET).running()), Roomy()
+        house = await opened(stack, THROUGH.format(relay.port), patience=1, dispatcher=roomy)
+        await house.post.submit(alone("before"))
+        relay.cut = cut
+        got = list(map(taken, await asyncio.gather(*(house.post.submit(alone(f"r-{n}")) for n in range(6)))))
+        assert (relay.cuts, len(got), roomy.waiting) == (1, 6, 0)
+        held = {(lane.key[1], lane.claim) for lane in roomy.begun}
+        assert (len(roomy.begun), held) == (7, set(await house.office.rows(TOUCHED)))
+        settled = [await house.office.settle(lane, fine(lane.out[0])) for lane in roomy.begun]
+        assert settled == [True] * 7
+        assert await house.office.faults() == ()
+
+
+async def test_where_nobody_can_tell_what_became_of_it(server: Server, database: str) -> None:
+    """The sender is told to come again and gets its receipt then; what was claimed is free when its lease ends."""
+    async with AsyncExitStack() as stack:
+        relay, roomy = await stack.enter_async_context(Relay(server.folder / SOCKET).running()), Roomy()
+        house = await opened(stack, THROUGH.format(relay.port), patience=1, dispatcher=roomy)
+        await house.post.submit(alone("before"))
+        relay.cut, relay.closed = "after", True
+        with pytest.raises(Refusal, match=r"journal.unavailable"):
+            await house.post.submit(alone("r-1"))
+        assert (len(roomy.begun), roomy.waiting) == (1, 0)
+        relay.closed = False
+        again = await come_back(house, alone("r-1"))
+        assert (again.new, again.lanes) == (False, ())
+        await house.office.sql("update lanes set due = due - 61, lease = lease - 61 where lease > 0")
+        assert again.id in {out.paper.id for lane in await house.office.claim() for out in lane.out if out.touched}
+
+
+async def come_back(house: House, sent: Submission) -> Taken:
+    """As a sender does who was refused: until the database is there again."""
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(Refusal):
+                return taken(await house.post.submit(sent))
+            await asyncio.sleep(0)

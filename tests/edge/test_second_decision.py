@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
+from zoneinfo import ZoneInfo
 
 import orjson
 
-from gateway.core.delivery import Go
-from gateway.core.model import AgencyId, SystemId
+from gateway.core.delivery import Go, State
+from gateway.core.model import AgencyId, Kind, ServiceId, SystemId
 from gateway.core.receipt import digest_field
 from gateway.edge.documents import ends
 from gateway.edge.documents.leasing import Leases, Wanted
-from gateway.edge.documents.records import Out
-from gateway.edge.documents.second import Second, Verdict
+from gateway.edge.documents.records import Opened, Out, Paper
+from gateway.edge.documents.second import MAX_DECISIONS, Second, Verdict
 from gateway.edge.store import StoreFailed
-from tests.fakes.correspondents import ALERT, ALERTS, FLOOD, POLITE, REGISTER, SILA, Letters
+from tests.fakes.correspondents import ALERT, ALERTS, DESK, FLOOD, LETTER, POLITE, PURPOSE, REGISTER, SILA, Letters
 from tests.fakes.pollers import changed, fetched, ids, recalled, told
 from tests.fakes.post_office import PostTown, claims_of, opened
 from tests.fakes.town import until
@@ -200,3 +202,51 @@ async def test_a_subscriber_learns_nowhere_what_the_whole_is(tmp_path: Path) -> 
     assert not any({"digest", "reference"} & each.keys() for each in receipts)
     assert (page["digest"], page["reference"], found["documents"]) == (None, None, [])
     assert {"digest", "reference"} < claims_of(sent["receipt"]).keys()
+
+
+def out_of(purpose: str = PURPOSE) -> Out:
+    """A letter to the interior ministry that has just been taken in."""
+    paper = Paper("d-1", Kind.DOCUMENT, SystemId(DESK), None, ServiceId(LETTER), "r-1", bytes(32))
+    return Out(
+        seq=1,
+        paper=paper,
+        recipient=AgencyId("interior"),
+        okey="1",
+        kind="document",
+        state=State.SUBMITTED,
+        unit="",
+        subscriber=None,
+        touched=False,
+        attempts=1,
+        requeued=0,
+        submitted=0.0,
+        since=0.0,
+        catalogue="",
+        head=b"",
+        body=None,
+        first_receipt=b"",
+        opened=Opened({"purpose": purpose}, b"{}"),
+    )
+
+
+async def test_a_decision_is_remembered_for_its_day_and_catalogue(tmp_path: Path) -> None:
+    """Not for longer: the agreement ends with the day, and whoever is suspended is so in another catalogue."""
+    async with opened(tmp_path) as town:
+        second, out = town.gateway.mailroom.second, out_of()
+        ending, ended = (datetime(2025, 12, 31, hour, 30, tzinfo=UTC) for hour in (16, 17))  # midnight in Bangkok
+        found = []
+        for letters in (Letters(until=2025), suspended("saensuk"), Letters(until=2025)):
+            present = replace(town.declared(letters), zone=ZoneInfo("Asia/Bangkok"))
+            found += [second._decided(present, out, {}, at).code for at in (ending, ending, ended, ending)]
+    assert found[:4] == found[8:] == [None, None, "policy.expired", None]
+    assert found[4:8] == ["policy.suspended"] * 4
+
+
+async def test_decisions_that_are_remembered_are_bounded(tmp_path: Path) -> None:
+    """However many purposes are asked for, and each has its own answer."""
+    async with opened(tmp_path) as town:
+        second, present, now = town.gateway.mailroom.second, town.gateway.catalogue, datetime.now(UTC)
+        for n in range(MAX_DECISIONS + 1):
+            second._decided(present, out_of(f"purpose_{n}"), {}, now)
+        codes = [second._decided(present, out_of(purpose), {}, now).code for purpose in (PURPOSE, "purpose_1")]
+        assert (codes, len(second._decisions)) == ([None, "policy.purpose"], 3)

@@ -22,6 +22,8 @@ class Link:
         self.flowing = asyncio.Event()
         """Cleared: connections stay, and nothing arrives on either side."""
         self.flowing.set()
+        self.spoils = b""
+        """Where it comes by next, its last byte is another one, once."""
         self.connections = 0
         """So many came, ever."""
         self.passed = 0
@@ -82,6 +84,9 @@ class Link:
             if wait:
                 await asyncio.sleep(wait)
             await self.flowing.wait()
+            if self.spoils and self.spoils in data:
+                data = data.replace(self.spoils, self.spoils[:-1] + bytes([self.spoils[-1] ^ 1]), 1)
+                self.spoils = b""
             target.write(data)
             await target.drain()
             self.passed += len(data)

@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 40.0
+PATIENCE = 120.0
+"""Seconds for what takes a few on a machine with nothing else to do: processes start, and end."""
 
 
 class Parent:

@@ -18,7 +18,10 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[2]
 DEPLOYED = ROOT / "deploy" / "prometheus"
 FASTER = 100
-"""How many times: five minutes become three seconds, and a scrape each 15 s one each 150 ms."""
+"""How many times: five minutes become three seconds."""
+SCRAPES = "400ms"
+"""Between two scrapes, and what a target has to answer one: 15 s faster by as much would be 150 ms, and too few for a
+process that shares its processor."""
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _DURATION = re.compile(r"\b(\d+)([smhd])\b")
@@ -58,9 +61,15 @@ class Alert:
 class Prometheus:
     """What a running one can be asked."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, agents: Path) -> None:
         self.url = url
         self._session = session
+        self._agents = agents
+
+    def watch(self, *agents: str) -> None:
+        """Scrape these agents from now on."""
+        targets = [each.removeprefix("http://") for each in agents]
+        self._agents.write_bytes(orjson.dumps([{"targets": targets}]))
 
     async def ask(self, path: str, **parameters: str) -> Any:
         """The data of an answer of its API; a query that it does not take fails the test in its words."""
@@ -104,7 +113,7 @@ async def watching(folder: Path, *operations: str) -> AsyncIterator[Prometheus]:
         url = f"http://{await _address(process.stderr)}"
         reading = asyncio.create_task(process.stderr.read())  # so that it never waits for us to read
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as session:
-            yield Prometheus(url, session)
+            yield Prometheus(url, session, folder / "agents.json")
     finally:
         process.terminate()
         await process.wait()
@@ -122,6 +131,10 @@ def _lay_out(folder: Path, operations: Sequence[str]) -> None:
     (job,) = configuration["scrape_configs"]
     (found,) = job["http_sd_configs"]
     job["http_sd_configs"] = [{**found, "url": f"{url}/targets"} for url in operations]
+    (agents,) = YAML(typ="safe", pure=True).load((DEPLOYED / "agent.yml").read_text("utf-8"))["scrape_configs"]
+    del agents["static_configs"]
+    configuration["scrape_configs"].append({**agents, "file_sd_configs": [{"files": [str(folder / "agents.json")]}]})
+    configuration["global"]["scrape_interval"] = SCRAPES
     (folder / "prometheus.yml").write_bytes(orjson.dumps(configuration))  # JSON is YAML
 
 

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 import pytest_asyncio
 
-from deploy.grafana.overview import FILE, QUIET
+from deploy.grafana import agent, overview
+from deploy.grafana.overview import QUIET
 from tests.behaviour.server import Server, running
 from tests.docs.pages import pages
+from tests.fakes.brokers import Brokers
 from tests.fakes.prometheus import Alert
 from tests.operations.stage import CALLER, QUOTA, Stage, good, late, nonsense, staged
+from tests.operations.stream import FUND, Stream, breaks, numbers, streaming
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,6 +34,13 @@ def server() -> Iterator[Server]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(server: Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     async with staged(tmp_path_factory.mktemp("operations"), server) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stream(stage: Stage, kafka: Brokers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stream]:
+    """Where there is no Kafka, only the tests that need it are skipped."""
+    async with streaming(stage, kafka, tmp_path_factory.mktemp("ministry")) as started:
         yield started
 
 
@@ -149,21 +160,22 @@ def calm(firing: Sequence[Alert]) -> bool:
     return all(each.name == "GatewayProviderBudget" for each in firing)
 
 
+async def told(stage: Stage, alerts: set[str], ask: Callable[[], Awaitable[None]]) -> None:
+    """Wait until all of them fire, and read whatever fires then."""
+    firing = await stage.until(lambda seen: alerts <= {each.name for each in seen}, stage.prometheus.firing, ask)
+    for alert in firing:
+        sys.stdout.write(f"{alert.name} {dict(alert.labels)}\n  {alert.annotations['summary']}\n")
+        assert "<" not in "".join(alert.annotations.values())  # <no value>, <error …>
+        assert alert.annotations["runbook_url"].endswith(f"/runbooks/{alert.name}.md")
+
+
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda each: each.alert)
 async def test_a_trouble_fires_its_alert_and_mending_clears_it(stage: Stage, trouble: Trouble) -> None:
     """Within seconds, as the windows are a hundredth of the real ones; the annotations are whole."""
     await stage.until(calm, stage.prometheus.firing, stage.ask)
     await trouble.breaks(stage)
-    firing = await stage.until(
-        lambda seen: any(each.name == trouble.alert for each in seen),
-        stage.prometheus.firing,
-        lambda: trouble.ask(stage),
-    )
+    await told(stage, {trouble.alert}, lambda: trouble.ask(stage))
     await trouble.mends(stage)
-    for alert in firing:
-        sys.stdout.write(f"{alert.name} {dict(alert.labels)}\n  {alert.annotations['summary']}\n")
-        assert "<" not in "".join(alert.annotations.values())  # <no value>, <error …>
-        assert alert.annotations["runbook_url"].endswith(f"/runbooks/{alert.name}.md")
     await stage.until(calm, stage.prometheus.firing, lambda: trouble.afterwards(stage))
 
 
@@ -174,22 +186,25 @@ async def test_every_process_has_the_catalogue_that_is_checked(stage: Stage) -> 
     assert [f"digest {each['metric']['digest']}" in printed for each in used] == [True]
 
 
-CHOSEN = {"$job": "gateway", "$instance": ".*", "$provider": ".*", "$service": ".*", "$__rate_interval": "1m"}
+CHOSEN = {"$instance": ".*", "$provider": ".*", "$service": ".*", "$__rate_interval": "1m"}
 
 
-def _chosen(query: str) -> str:
-    return re.sub(r"\$\w+", lambda found: CHOSEN[found[0]], query)
-
-
-PANELS = [panel for panel in orjson.loads(FILE.read_bytes())["panels"] if panel["type"] != "row"]
-
-
-@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-async def test_a_panel_shows_something(stage: Stage, panel: dict[str, Any]) -> None:
-    """Every query of the dashboard is one that Prometheus takes; after the troubles it has an answer too."""
+async def shows(stage: Stage, panel: dict[str, Any], job: str) -> None:
+    """Every query of a dashboard is one that Prometheus takes; after the troubles it has an answer too."""
+    chosen = {**CHOSEN, "$job": job}
     for target in panel["targets"]:
-        samples = await stage.prometheus.query(_chosen(target["expr"]))
+        samples = await stage.prometheus.query(re.sub(r"\$\w+", lambda found: chosen[found[0]], target["expr"]))
         assert samples or QUIET in panel["description"], target["expr"]
+
+
+def panels(file: Path) -> list[dict[str, Any]]:
+    return [panel for panel in orjson.loads(file.read_bytes())["panels"] if panel["type"] != "row"]
+
+
+@pytest.mark.parametrize("panel", panels(overview.FILE), ids=lambda panel: panel["title"])
+async def test_a_panel_shows_something(stage: Stage, panel: dict[str, Any]) -> None:
+    """Of the operators' dashboard."""
+    await shows(stage, panel, "gateway")
 
 
 QUERIES = [
@@ -206,3 +221,80 @@ async def test_a_runbook_s_queries_are_taken(stage: Stage, place: str, query: st
     """Whoever pastes one gets no error."""
     for line in query.splitlines():
         await stage.prometheus.query(line)
+
+
+async def lost_topic(stream: Stream) -> None:
+    """A letter to an agency whose topic nobody has made."""
+    assert await stream.write(FUND)
+
+
+async def applied(stream: Stream) -> None:
+    """As the page tells: what is wrong is named, and one command makes what is missing."""
+    assert "the topic DEMO.agency.social_security does not exist" in await stream.stage.order("documents", "check")
+    assert "+ create topic DEMO.agency.social_security" in await stream.stage.order("topics", "plan")
+    await stream.stage.order("topics", "apply")
+
+
+async def cut(stream: Stream) -> None:
+    stream.link.refusing = True
+    stream.link.drop()
+    assert await stream.write()  # it is taken in all the same
+
+
+async def joined(stream: Stream) -> None:
+    stream.link.refusing = False
+
+
+async def in_doubt(stream: Stream) -> None:
+    """The registry breaks in the middle, and does not look at ids."""
+    stream.registry.react = breaks
+    assert await stream.write()
+
+
+async def settled(stream: Stream) -> None:
+    stream.registry.react = numbers
+    (document,) = re.findall(r"UNKNOWN (\S+) correspondence", await stream.order("show"))
+    said = await stream.order("settle", document, "--as", "again", "--reason", "not in the register")
+    assert "again, as" in said
+
+
+async def looked(stream: Stream) -> None:
+    assert "no_event" in await stream.order("show")
+    await stream.order("missing", "--looked")
+
+
+KAFKA_TROUBLES = {
+    "GatewayTopicRefused": (lost_topic, applied),
+    "GatewayKafkaAway GatewayAgentKafkaAway": (cut, joined),
+    "GatewayAgentUnknown": (in_doubt, settled),
+    "GatewayAgentForeign": (Stream.forge, looked),
+}
+
+
+@pytest.mark.parametrize("alerts", KAFKA_TROUBLES)
+async def test_a_trouble_on_kafka_fires_its_alert_and_mending_clears_it(stream: Stream, alerts: str) -> None:
+    """At the gateway and at the agency, by what the pages tell to type."""
+    stage, (broken, mended) = stream.stage, KAFKA_TROUBLES[alerts]
+    await stage.until(calm, stage.prometheus.firing, stage.wait)
+    await broken(stream)
+    await told(stage, set(alerts.split()), stage.wait)
+    async with aiohttp.ClientSession() as s:
+        for u in (stream.agent.operations, "http://" + stage.environment["GATEWAY_OPERATIONS_LISTEN"]):
+            r = await s.get(u + "/health/ready")
+            print("HEALTH", u, await r.text())
+    for words in (("documents","check"),("documents","list"),("topics","plan"),("topics","check")):
+        try:
+            print("ORDER", words, await stage.order(*words))
+        except Exception as e:
+            print("ORDER!", words, e.stdout, e.stderr)
+    print("SHOW", await stream.order("show"))
+    print("LOG", *[l for l in stream.agent.lines][-12:])
+    print("GWLOG", *[l for l in stage.gateway.lines if any(x in l["event"] for x in ("kafka","gate","not_taken"))][-8:], sep="\n")
+    await mended(stream)
+    await stage.until(calm, stage.prometheus.firing, stage.wait)
+
+
+@pytest.mark.parametrize("panel", panels(agent.FILE), ids=lambda panel: panel["title"])
+async def test_a_panel_of_an_agency_shows_something(stream: Stream, panel: dict[str, Any]) -> None:
+    """Of the dashboard for those who run agents."""
+    await shows(stream.stage, panel, "exchange-agent")

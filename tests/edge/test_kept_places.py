@@ -1,0 +1,213 @@
+"""Places for what is being taken in: how many there are, when there are none, and that each is given back."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from gateway.core.model import AgencyId
+from gateway.edge.documents.gates import close
+from gateway.edge.documents.lanes import MAX_CLAIMED_BYTES
+from gateway.edge.documents.road import AHEAD, MAX_IN_HAND_BYTES
+from tests.fakes.correspondents import DESK, Letters, way
+from tests.fakes.deliveries import DeliveryTown, delivering, push, recipient
+from tests.fakes.handovers import comes_to, ids, met, to, writing
+from tests.fakes.town import Office, until
+
+INTERIOR, PUSH = AgencyId("interior"), "webhook"
+KEY = (INTERIOR, PUSH)
+ELSEWHERE = (AgencyId("elsewhere"), PUSH)
+ALL = AHEAD * 4
+"""Lanes ahead of a way with four places."""
+ROW = "select touched, attempts, l.owner, l.lease > 0 from deliveries d join lanes l on l.okey = d.okey"
+
+
+@pytest.fixture
+async def office() -> AsyncIterator[Office]:
+    async with recipient() as made:
+        yield made
+
+
+async def letter(town: DeliveryTown, agency: str = INTERIOR) -> str:
+    """Of no case, so that it keeps no order with others; its id."""
+    answer = await town.send({"subject": "x"}, to=f"/documents/{agency}")
+    assert answer.status == 202, answer.body
+    return str(answer.body["document"])
+
+
+async def committing(town: DeliveryTown) -> "asyncio.Task[str]":
+    """A letter that is in its transaction, and has its place, until the valve's gate is open."""
+    await town.token(DESK)
+    town.valve.gate.clear()
+    sending = asyncio.create_task(letter(town))
+    await until(lambda: any(road._kept for road, _ in town.gateway.dispatcher._roads.values()))
+    return sending
+
+
+async def over(town: DeliveryTown) -> None:
+    """Wait until nothing is on its way, and nothing kept for what might be."""
+    await until(lambda: not town.gateway.dispatcher._roads)
+    assert not any(town.gateway.dispatcher._desk.in_hand.values())
+
+
+async def test_what_is_taken_in_is_not_looked_for(tmp_path: Path, office: Office) -> None:
+    """The lease of the submission is the one that is settled: there was one claim, and one attempt."""
+    names = itertools.count(1)
+    async with writing(tmp_path, office) as town:
+        dispatcher = town.gateway.dispatcher
+        dispatcher._every = 3600
+        object.__setattr__(dispatcher._desk, "claims", names.__next__)
+        document = await letter(town)
+        await comes_to(town, document, "arrived")
+        await over(town)
+        writer = dispatcher._desk.post.writer
+    assert (ids(office), town.rows(ROW)) == ([document], [(1, 1, f"{writer}.1", 0)])
+    assert next(names) == 2
+
+
+async def test_as_many_places_as_a_way_may_have_in_hand(tmp_path: Path, office: Office) -> None:
+    """Those of other transactions count, until each of them has given back its own."""
+    async with writing(tmp_path, office) as town:
+        keep, held = town.gateway.dispatcher.keep, town.gateway.dispatcher._desk.in_hand
+        first, second = keep(*KEY, [10] * (ALL - 1)), keep(*KEY, [10] * 3)
+        assert first
+        assert second
+        assert (first.count, second.count, keep(*KEY, [10]), held[KEY]) == (ALL - 1, 1, None, 10 * ALL)
+        assert first.place.claim != second.place.claim
+        first.begin(first, ())
+        again = keep(*KEY, [10] * ALL)
+        assert again
+        assert again.count == ALL - 1
+        for each in (second, again):
+            each.begin(each, ())
+        await over(town)
+
+
+async def test_the_bytes_of_places_are_bounded(tmp_path: Path, office: Office) -> None:
+    """As those of a claim are; where others hold all that a process may, a way has one document at a time."""
+    async with writing(tmp_path, office) as town:
+        keep, held = town.gateway.dispatcher.keep, town.gateway.dispatcher._desk.in_hand
+        large = keep(*KEY, [MAX_CLAIMED_BYTES, 1])
+        assert large
+        assert (large.count, held[KEY]) == (1, MAX_CLAIMED_BYTES)
+        held[ELSEWHERE] = MAX_IN_HAND_BYTES
+        assert keep(*KEY, [1]) is None
+        large.begin(large, ())
+        single = keep(*KEY, [1, 1])
+        assert single
+        assert single.count == 1
+        single.begin(single, ())
+        del held[ELSEWHERE]
+        await over(town)
+
+
+async def test_what_waits_already_comes_first(tmp_path: Path, office: Office) -> None:
+    """While it has not been looked for, nothing new goes before it; neither where this process stops."""
+    async with writing(tmp_path, office) as town:
+        dispatcher = town.gateway.dispatcher
+        dispatcher.wake(*KEY)
+        assert dispatcher.keep(*KEY, [1]) is None
+        await over(town)
+        kept = dispatcher.keep(*KEY, [1])
+        assert kept
+        dispatcher.wake(*KEY)
+        assert dispatcher.keep(*KEY, [1]) is None
+        kept.begin(kept, ())
+        await over(town)
+        dispatcher._closing = True
+        assert dispatcher.keep(*KEY, [1]) is None
+
+
+@pytest.mark.parametrize(
+    "letters",
+    [
+        Letters(ways={INTERIOR: (push(INTERIOR, "http://127.0.0.1:9"),)}, suspended=frozenset({INTERIOR})),
+        Letters(ways={INTERIOR: (way(INTERIOR, name=PUSH),)}),
+        Letters(ways={INTERIOR: (push(INTERIOR, "http://127.0.0.1:9", name="other"),)}),
+    ],
+    ids=["suspended", "mailbox", "no such way"],
+)
+async def test_no_place_where_nothing_is_handed_over(tmp_path: Path, letters: Letters) -> None:
+    """It waits as it always did."""
+    async with delivering(tmp_path, letters) as town:
+        assert town.gateway.dispatcher.keep(*KEY, [1]) is None
+
+
+async def test_no_place_behind_a_closed_gate(tmp_path: Path, office: Office) -> None:
+    """As soon as a look has found it closed; before, the transaction finds it."""
+    async with writing(tmp_path, office) as town:
+        await town.gateway.dispatcher._desk.post.run(close(*KEY, lambda _: 60.0, "refused"))
+        await until(lambda: KEY in town.gateway.dispatcher._quiet)
+        assert town.gateway.dispatcher.keep(*KEY, [1]) is None
+        assert not town.gateway.dispatcher._roads
+
+
+async def test_a_mistake_gives_the_places_back(tmp_path: Path, office: Office) -> None:
+    """Its transaction was undone: as often as it may happen, what comes next is on its way at once."""
+    async with writing(tmp_path, office) as town:
+        await town.token(DESK)
+        for each in town.valve.others:
+            each.mistakes = 1000
+        assert (await town.send({"subject": "x"})).status == 500
+        for each in town.valve.others:
+            each.mistakes = 0
+        await over(town)
+        await comes_to(town, await letter(town), "arrived")
+        await over(town)
+
+
+async def test_a_stop_while_it_is_being_committed(tmp_path: Path, office: Office) -> None:
+    """The dispatcher waits for what it kept places for, and gives it back: untouched, free for another process."""
+    async with writing(tmp_path, office) as town:
+        sending = await committing(town)
+        stopping = asyncio.create_task(town.gateway.dispatcher.close(10))
+        await until(lambda: town.gateway.dispatcher._closing)
+        town.valve.gate.set()
+        await sending
+        await stopping
+    assert (office.seen, [row[:2] + row[3:] for row in town.rows(ROW)]) == ([], [(0, 0, 0)])
+
+
+async def test_a_suspension_between_commit_and_hand_over(tmp_path: Path, office: Office) -> None:
+    """The second decision is asked of what was claimed at once as well: it waits untouched, and goes when lifted."""
+    async with writing(tmp_path, office) as town:
+        permitted = to(push(INTERIOR, office.url))
+        sending = await committing(town)
+        await town.readjusted(to(push(INTERIOR, office.url), suspended=frozenset({"saensuk"})))
+        town.valve.gate.set()
+        document = await sending
+        await over(town)
+        assert (office.seen, town.rows("select touched from deliveries")) == ([], [(0,)])
+        await town.readjusted(permitted)
+        town.valve.ahead = 120.0
+        await comes_to(town, document, "arrived")
+    assert ids(office) == [document]
+
+
+async def test_a_flood_of_one_way_leaves_places_to_others(tmp_path: Path, office: Office) -> None:
+    """What there is no place for waits to be claimed; its neighbour's all go at once, and nothing comes twice."""
+    hang = asyncio.Event()
+
+    async def hangs(_: web.BaseRequest) -> web.StreamResponse:
+        await hang.wait()
+        return web.json_response({})
+
+    office.react = hangs
+    async with recipient() as neighbour:
+        ways = push(INTERIOR, office.url, concurrency=4), push("lampang", neighbour.url)
+        async with delivering(tmp_path, to(*ways)) as town:
+            await town.token(DESK)
+            stuck = await asyncio.gather(*(letter(town) for _ in range(2 * ALL)))
+            await met(office, 4)
+            free = await asyncio.gather(*(letter(town, "lampang") for _ in range(ALL)))
+            await met(neighbour, ALL)
+            ((touched,),) = town.rows("select count(*) from deliveries where touched and recipient = 'interior'")
+            assert (touched, len(office.seen)) == (ALL, 4)
+            hang.set()
+            for document in stuck:
+                await comes_to(town, document, "arrived")
+            await over(town)
+    assert (sorted(ids(office)), sorted(ids(neighbour))) == (sorted(stuck), sorted(free))
