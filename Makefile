@@ -37,7 +37,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/yamllint --strict schemas adapters policies deploy/container deploy/prometheus/prometheus.yml deploy/prometheus/rules
+	$(BIN)/yamllint --strict schemas adapters policies deploy/container deploy/prometheus/prometheus.yml deploy/prometheus/agent.yml deploy/prometheus/rules
 	$(BIN)/hadolint deploy/container/Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/container/compose.yaml
 	$(BIN)/python -m pytest -q tests/architecture tests/docs

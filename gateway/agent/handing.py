@@ -110,16 +110,16 @@ class Handing:
         if route is None:
             detail = f"no way of agent.yaml is for the service {begun.service}"
             return await self._not_taken(begun, NotTaken(detail, sent=False, whole=False), takes_key=True)
+        try:  # before its turn: a file that takes its time holds up nobody else's document
+            going = handed(found, begun, await self._files(found), route.way.deadline)
+        except NotTaken as error:
+            if error.whole:  # the gateway's fault or the disk's: it says nothing of the agency's system
+                return Pause("files", error.retry_after)
+            return await self._not_taken(begun, error, takes_key=route.takes_key)
         gate = self._gates(route)
         if gate.closed:
             self._desk.meters.paused(begun.partition, "system")
         async with gate.passed(), route.room:
-            try:
-                going = handed(found, begun, await self._files(found), route.way.deadline)
-            except NotTaken as error:
-                if error.whole:  # the gateway's fault or the disk's: it says nothing of the agency's system
-                    return Pause("files", error.retry_after)
-                return await self._not_taken(begun, error, takes_key=route.takes_key)
             await self._hold.hold(begun.partition, begun.position)
             return await self._given(going, begun, route, gate)
 

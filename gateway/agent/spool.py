@@ -158,7 +158,8 @@ class Spool:
 
     async def _room(self, place: Path, size: int) -> None:
         """Raises NotTaken where the disk, or what may lie there, is full."""
-        await asyncio.to_thread(place.mkdir, 0o700, parents=True, exist_ok=True)
+        for each in (self._folder, place):  # of what is made on the way to it, mkdir gives the mode to the last alone
+            await asyncio.to_thread(each.mkdir, 0o700, parents=True, exist_ok=True)
         free = (await asyncio.to_thread(shutil.disk_usage, place)).free
         if free - size < SPARE_BYTES:
             raise _later("the disk has no room for its files")
@@ -177,12 +178,18 @@ class Spool:
 
     async def sweep(self) -> None:
         """An hour has passed: what is old goes, and what is left is counted."""
+        wrong: Exception | None = None
         try:
             for place in await asyncio.to_thread(_folders, self._folder):
-                if place.name not in self._under_way:
-                    await self._looked_at(place)
+                try:
+                    if place.name not in self._under_way:
+                        await self._looked_at(place)
+                except OSError as error:  # with one: the others grow old all the same
+                    wrong = error
         except (OSError, Unwritten) as error:
-            log.warning("attachments_not_swept", why=type(error).__name__)
+            wrong = error
+        if wrong is not None:
+            log.warning("attachments_not_swept", why=type(wrong).__name__)
         await self._counted()
 
     async def _counted(self) -> None:
@@ -219,9 +226,17 @@ def _digest(path: Path) -> str:
 
 
 def _folders(folder: Path) -> list[Path]:
+    """Of documents; whatever else somebody keeps there, a ``lost+found`` say, is not ours to remove."""
     if not folder.is_dir():
         return []
-    return [each for each, _ in zip(sorted(folder.iterdir()), range(MAX_FOLDERS), strict=False) if each.is_dir()]
+    return [each for each, _ in zip(sorted(filter(_is_documents, folder.iterdir())), range(MAX_FOLDERS), strict=False)]
+
+
+def _is_documents(place: Path) -> bool:
+    try:
+        return str(UUID(place.name)) == place.name and place.is_dir() and not place.is_symlink()
+    except ValueError:
+        return False
 
 
 def _weight(folder: Path) -> int:

@@ -40,6 +40,8 @@ PROBE = 1.0
 """Seconds between looks at a database that failed."""
 SPACING = 0.004
 """Seconds from the begin of a batch to the begin of the next: fewer, larger commits, where there is a load."""
+MANY = 5
+"""Entries of a single work that tell of a load, as several works do: submissions come together (``Post``)."""
 TRIES = 3
 """Times that a batch is begun whose connection is lost at its commit, and that happened not."""
 LOOKS = 10
@@ -219,6 +221,7 @@ class Journal:
         self._closing = False
         self._failing = False
         self._written = 0
+        """Entries of the last batch."""
         self._begun: float | None = None
         """When the batch in flight began."""
         self._task: asyncio.Task[None] | None = None
@@ -291,7 +294,7 @@ class Journal:
             await self._commit_free(batch)  # an empty one is the probe of a database that failed
             self._begun = None
             rest = SPACING - (loop.time() - begun)
-            if (len(batch) > 1 or self._written > 4) and rest > 0 and not self._closing:
+            if (len(batch) > 1 or self._written >= MANY) and rest > 0 and not self._closing:
                 await asyncio.sleep(rest)
 
     async def _commit_free(self, batch: Sequence[_Work[Any]]) -> None:

@@ -44,12 +44,17 @@ class Brokers:
         """As the brokers name themselves."""
         self._connection: Any = None
         self._turn = asyncio.Lock()
+        self._over = False
 
     async def ask(self, topics: Sequence[str], seconds: float) -> Mapping[str, str]:
         """What stands against each topic; those against which nothing stands are left out. Raises Unreachable."""
         try:
             async with asyncio.timeout(seconds), self._turn:
-                answer = await self._answer(MetadataRequest(list(topics), allow_auto_topic_creation=False))
+                try:
+                    answer = await self._answer(MetadataRequest(list(topics), allow_auto_topic_creation=False))
+                finally:
+                    if self._over:  # it may have been dialled anew since
+                        self._let_go()
         except TimeoutError as error:
             raise Unreachable(f"no broker answers within {seconds:.0f} s at {self._at}") from error
         self._known = tuple((host, port) for _, host, port, _ in answer.brokers) or self._known
@@ -57,7 +62,11 @@ class Brokers:
         return {name: why for name, why in found.items() if why}
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection, for good: nobody is asked any more."""
+        self._over = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -73,14 +82,16 @@ class Brokers:
                 return await self._sent(request)
         why: BaseException = TimeoutError()
         for host, port in self._addresses():
-            self.close()
+            self._let_go()
+            if self._over:
+                break
             try:
                 async with asyncio.timeout(DIAL_SECONDS):
                     self._connection = await _dialled(host, port, self._options)
                     return await self._sent(request)
             except _FAILURES as error:
                 why = error
-        self.close()
+        self._let_go()
         raise Unreachable(f"{_said(why)} at {self._at}") from why
 
     async def _sent(self, request: MetadataRequest) -> Any:
@@ -88,7 +99,7 @@ class Brokers:
             async with asyncio.timeout(DIAL_SECONDS):
                 return await self._connection.send(request)
         except BaseException:
-            self.close()  # what it still answers would be taken for the answer to the next question's sender
+            self._let_go()  # what it still answers would be taken for the answer to the next question's sender
             raise
 
     def _addresses(self) -> Sequence[tuple[str, int]]:

@@ -138,17 +138,31 @@ class Session:
         return self._producer.client.cluster.partitions_for_topic(topic) is not None
 
     async def look(self, topics: Sequence[str]) -> Mapping[str, str]:
-        """What stands against each of the topics; the producer knows the others from now on. Raises Unreachable."""
-        against = await self.brokers.ask(topics, LOOK_SECONDS)
-        client = self._producer.client
-        there = {each for each in topics if each not in against}
-        if any(not self.knows(each) for each in there):
-            client.set_topics({*client._topics, *there})  # noqa: SLF001 - there is no other way to read them
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await client.force_metadata_update()
+        """What stands against each of the topics; the producer knows the others from now on. Raises Unreachable.
+
+        Nothing stands against any where it ends meanwhile: it knows no more than before, and another one is asked.
+        """
+        try:
+            against = await self.brokers.ask(topics, LOOK_SECONDS)
+            there = {each for each in topics if each not in against}
+            await self._read(there)
+        except Unreachable:
+            if self._producer is not None:
+                raise
+        if self._producer is None:
+            return {}
         unknown = {each: f"nobody leads the topic {each}" for each in there if not self.knows(each)}
         return {**against, **unknown}
+
+    async def _read(self, topics: Collection[str]) -> None:
+        """Have the producer learn where they are."""
+        if self._producer is None or all(self.knows(each) for each in topics):
+            return
+        client = self._producer.client
+        client.set_topics({*client._topics, *topics})  # noqa: SLF001 - there is no other way to read them
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await client.force_metadata_update()
 
     async def send(
         self, topic: str, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], *, alone: bool = False

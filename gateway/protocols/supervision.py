@@ -85,9 +85,12 @@ class Supervisor:
         self._told: bool | None = None
         self._heard = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._over = False
 
     async def session(self, until: float) -> Session:
         """The one in use. Raises Unreachable."""
+        if self._over:  # what failed by the end is not tried again by a producer that nobody would end
+            raise Unreachable("the gateway lets go of it")
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._go_on())
         while True:
@@ -119,6 +122,7 @@ class Supervisor:
 
     async def close(self, seconds: float) -> None:
         """Give what is in flight that time, and end."""
+        self._over = True
         if self._task is not None:
             await self._flights.drained(seconds)
             self._task.cancel()

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.agency import QUICK, House, house
 from tests.fakes.brokers import Brokers, started
 
-pytestmark = pytest.mark.xdist_group("kafka")
+pytestmark = pytest.mark.xdist_group("brokers")
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +59,12 @@ async def test_a_record_that_comes_torn_costs_none_before_it(kafka: Brokers, tmp
             await agency.write(1)
             await agency.commits(1)
             link.flowing.clear()
-            await agency.write(2, 3, 4)
-            link.spoils = b'"n":4'
+            await agency.write(*range(2, 10))
+            link.spoils = b'"n":9'
             link.flowing.set()
-            await agency.commits(4)
+            await agency.commits(9)
         assert link.spoils == b""
-        assert agency.system.numbers == [1, 2, 3, 4]
+        assert agency.system.numbers == [*range(1, 10)]
 
 
 async def test_a_bad_wire_makes_it_slower_and_never_wrong(kafka: Brokers, tmp_path: Path) -> None:

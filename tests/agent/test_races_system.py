@@ -13,7 +13,7 @@ from gateway.agent.ports import Final
 from gateway.core.delivery import Reason
 from gateway.core.handling import Verdict
 from gateway.protocols.handover import Accepted, Handed
-from tests.fakes.agency import QUICK, Agent, House, accepts, fails, house
+from tests.fakes.agency import QUICK, Agent, House, SlowFiles, accepts, fails, house
 from tests.fakes.brokers import Brokers
 
 
@@ -163,6 +163,19 @@ async def test_a10_a_taker_that_keeps_no_deadline_is_ended(
         await agency.write(1)
         await agency.bell.until(lambda: agent.figures.pauses.get(0) == "unknown")
         assert agency.system.numbers == [1]
+
+
+async def test_a_file_that_takes_its_time_holds_up_no_other_partition(kafka: Brokers, tmp_path: Path) -> None:
+    """It is fetched before its document's turn: the system has room for one, and takes another one meanwhile."""
+    async with house(kafka, partitions=2) as agency:
+        agency.room, agency.files = asyncio.Semaphore(1), (files := SlowFiles())
+        async with agency.agent(tmp_path / "one"):
+            await agency.write(1, files=[b"%PDF"])
+            await files.asked.wait()
+            await agency.write(2, partition=1)
+            await agency.bell.until(lambda: agency.system.numbers == [2])
+            files.there.set()
+            await agency.bell.until(lambda: agency.system.numbers == [2, 1])
 
 
 async def test_a10_a_register_number_is_told(kafka: Brokers, tmp_path: Path) -> None:

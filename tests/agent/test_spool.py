@@ -166,6 +166,25 @@ async def test_files_go_when_their_time_is_over(store: Store) -> None:
     assert not (store.folder / ID).exists()
 
 
+async def test_one_folder_that_cannot_be_removed_keeps_no_other(store: Store) -> None:
+    """The others grow old all the same; what is no document's stays, whatever its age."""
+    await store.spool.fetched(ID, [entry()])
+    (store.folder / "lost+found").mkdir()
+    (store.folder / ID.replace("01a2", "0000") / ".age").mkdir(parents=True)
+    for _ in range(BOUNDS.hours + 1):
+        await store.spool.sweep()
+    assert not (store.folder / ID).exists()
+    assert (store.folder / "lost+found").exists()
+
+
+async def test_files_are_for_the_agents_user_alone(store: Store) -> None:
+    """Every folder that is made for them, whatever the mask says."""
+    spool = made(store.folder / "attachments", store.gateway, set())
+    (told,) = await spool.fetched(ID, [entry()])
+    places = Path(str(told["path"])).parents[:2]
+    assert [each.stat().st_mode & 0o777 for each in places] == [0o700, 0o700]
+
+
 async def test_files_of_an_agent_that_was_killed_go_too(store: Store) -> None:
     """The next agent finds them by itself, where nobody had said that the outcome is written."""
     await store.spool.fetched(ID, [entry()])

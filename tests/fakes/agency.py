@@ -17,7 +17,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from gateway.agent.member import Member
 from gateway.agent.memory import Ledger, opened
 from gateway.agent.pace import Pace
-from gateway.agent.ports import Answered, Desk, Report, Route, Told, Unreachable
+from gateway.agent.ports import Answered, Desk, Files, Report, Route, Told, Unreachable
 from gateway.protocols.handover import Accepted, Handed, NotTaken
 from tests.fakes import correspondents
 from tests.fakes.brokers import Brokers
@@ -276,6 +276,8 @@ class House:
         self.system = System(self.bell)
         self.takes_key = True
         self.services = [SERVICE]
+        self.files: Files = NoFiles()
+        self.room = asyncio.Semaphore(8)
         self.producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", max_request_size=4_000_000)
         self.admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
 
@@ -310,7 +312,7 @@ class House:
     def route(self, service: str) -> Route | None:
         """Everything goes to the one system."""
         way = replace(correspondents.way(AGENCY, protocol="http"), deadline=20.0)
-        return Route(way, self.system, self.takes_key, asyncio.Semaphore(8)) if service in self.services else None
+        return Route(way, self.system, self.takes_key, self.room) if service in self.services else None
 
     @asynccontextmanager
     async def agent(self, memory: Path, pace: Pace = QUICK, grace: float = 10.0) -> AsyncIterator[Agent]:
@@ -323,7 +325,7 @@ class House:
                 memory=ledger.memory,
                 places=ledger.places,
                 upstream=self.hub,
-                files=NoFiles(),
+                files=self.files,
                 reporting=clerk,
                 route=self.route,
                 meters=figures,
@@ -354,6 +356,19 @@ class NoFiles:
 
     async def forgotten(self, document: str) -> None:
         """There is nothing to forget."""
+
+
+class SlowFiles(NoFiles):
+    """Letters with files wait for them."""
+
+    def __init__(self) -> None:
+        self.asked, self.there = asyncio.Event(), asyncio.Event()
+
+    async def fetched(self, document: str, attachments: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """When they are there."""
+        self.asked.set()
+        await self.there.wait()
+        return await super().fetched(document, attachments)
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """An agency's own register behind an agent: it enters documents, refuses some, and counts how often each comes."""
 
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,18 @@ class Entry:
     number: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A hand-over of a document."""
+
+    by: str
+    """Which agent: the path of its address."""
+    attempt: int
+    """Of this agent."""
+    again: bool
+    at: float
+
+
 @dataclass(slots=True)
 class Registry:
     """Every tenth document is refused, every third has no number; the same id gets the same answer."""
@@ -33,8 +46,8 @@ class Registry:
     ledger: Ledger = field(default_factory=Ledger)
     entries: dict[str, Entry] = field(default_factory=dict)
     """By id."""
-    attempts: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """The numbers that were on each time it came, by id: those of one agent rise."""
+    visits: defaultdict[str, list[Visit]] = field(default_factory=lambda: defaultdict(list))
+    """Each time that it came, by id."""
     worked: Counter[str] = field(default_factory=Counter)
     """How often it did something, by id."""
     url: str = ""
@@ -47,7 +60,7 @@ class Registry:
         said, body = request.headers, orjson.loads(await request.read())
         came = Came(said["Exchange-Id"], body["case"], body["n"], said["Exchange-Redelivered"] == "?1")
         self.ledger.take(came)
-        self.attempts[came.id].append(int(said["Exchange-Attempt"]))
+        self.visits[came.id].append(Visit(request.path, int(said["Exchange-Attempt"]), came.again, time.monotonic()))
         if came.id not in self.entries:
             self.entries[came.id] = self._entered(came)
             self.worked[came.id] += 1

@@ -19,7 +19,7 @@ import asyncpg
 
 from gateway.edge.tasks import cancelled
 from tests.fakes.addressees import Ledger, Poller, hook
-from tests.fakes.district import CLERK, HALL, SENDER, District, Pushed
+from tests.fakes.district import CLERK, HALL, LETTER, NOTE, SENDER, District, Pushed
 from tests.fakes.senders import Desk
 from tests.fakes.serving import Node, pause, serving, sound
 
@@ -27,6 +27,8 @@ KILLS = int(os.environ.get("GATEWAY_TEST_KILLS", "3"))
 """Of each campaign; twenty take some minutes."""
 CASES = 2
 """Files that are written at the same time, to each agency."""
+NOTED = "note."
+"""With what their case begins that keep no order."""
 EVERYWHERE = ""
 """The address that names no recipient: all of them get it."""
 PATIENCE = 120.0
@@ -114,11 +116,22 @@ class Campaign:
         node.signal(signal.SIGCONT)
 
     def write(self) -> None:
-        """The load: files of cases to each agency, and to all at once."""
-        for to, number in itertools.product((*self.ledgers, EVERYWHERE), range(CASES)):
+        """The load, to each agency, and to all at once: notes, and files of cases."""
+        for to, number in itertools.product((*self.ledgers, EVERYWHERE), range(1 + CASES)):
             names = {"Exchange_To": ", ".join(self.ledgers)} if to == EVERYWHERE else {}
             case = f"{to or 'all'}{number}"
-            self.writers.append(asyncio.create_task(self.desk.write(to, case, self.enough, names)))
+            work = self.desk.write(to, case, self.enough, names) if number else self._notes(to, names)
+            self.writers.append(asyncio.create_task(work))
+
+    async def _notes(self, to: str, headers: Mapping[str, str]) -> int:
+        """Documents that keep no order, which are claimed as they are taken in; how many."""
+        for n in itertools.count():
+            if self.enough.is_set():
+                break
+            case = f"{NOTED}{to or 'all'}{n}"
+            await self.desk.send(to, f"{case}-0", {"case": case, "n": 0, "text": "x" * 200}, NOTE, **headers)
+            await pause(self.desk.beat)
+        return n
 
     async def end(self) -> None:
         """No more load; returns when everything is answered, has arrived and is settled."""
@@ -149,7 +162,8 @@ class Campaign:
             case, _, n = reference.rpartition("-")
             names = {"Exchange_To": ", ".join(self.ledgers)} if to == EVERYWHERE else {}
             body = {"case": case, "n": int(n), "text": "x" * 200}
-            reply = await self.desk.submit(to, reference, body, url=node.url, **names)
+            service = NOTE if case.startswith(NOTED) else LETTER
+            reply = await self.desk.submit(to, reference, body, service, url=node.url, **names)
             assert (reply.status, reply.headers.get("Exchange-Replayed")) == (202, "?1"), reply
 
     async def counted(self) -> "Found":

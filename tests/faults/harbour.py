@@ -33,7 +33,7 @@ PATIENCE = 90.0 + SECONDS
 """Seconds for everything to arrive."""
 CASES = 3
 """Files that are written at the same time, to each agency."""
-BEAT = 0.03
+BEAT = 0.06
 """Seconds between two documents of a case: what waits while Kafka is away is soon gone."""
 WEBHOOK, HTTP = "west", "south"
 _OPEN = "select count(*) from deliveries where open"

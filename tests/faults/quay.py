@@ -28,7 +28,7 @@ from tests.faults.campaign import Campaign, Found, Store
 
 SECONDS = float(os.environ.get("GATEWAY_TEST_CAMPAIGN_SECONDS", "15"))
 """For which the disturbances go on; 600 are ten minutes."""
-PATIENCE = 45.0
+PATIENCE = 180.0
 """Seconds for everything to be handed over and told."""
 AGENCY = "treasury"
 PARTITIONS = 3
@@ -40,8 +40,10 @@ DEADLINE = "2s"
 """Of a hand-over to Kafka: its claim lasts ten seconds."""
 BEYOND = 13.0
 """Seconds beyond a claim of the gateway's, and beyond the time that a group waits for its member."""
-BETWEEN = (1.0, 6.0)
-"""Seconds between two disturbances of the same one."""
+AT_FIRST = (1.0, 6.0)
+"""Seconds before the first disturbance of each."""
+BETWEEN = {"gateway": (5.0, 20.0), "agent": (20.0, 60.0), "broker": (40.0, 90.0)}
+"""Seconds between two of the same one: an agent that is never long in its group hands nothing over."""
 ASKED = 16
 """Documents that their sender asks for at once."""
 _UNTOLD = "select count(*) from deliveries where state in ('held', 'submitted', 'arrived')"
@@ -97,7 +99,12 @@ class Quay:
     async def hire(self, node: Node) -> Post:
         """One more agent, which calls that gateway."""
         post = Post(Site(self.folder / f"site{len(self.posts)}", AGENCY))
-        way = {"services": ["*"], "protocol": "http", "url": self.registry.url, "number": "/register/number"}
+        way = {
+            "services": ["*"],
+            "protocol": "http",
+            "url": f"{self.registry.url}{len(self.posts)}",
+            "number": "/register/number",
+        }
         post.site.found(self.going.district, node.url, {**way, "takes_key": self.takes_key})
         self.posts.append(post)
         await self.begin(post)
@@ -176,7 +183,7 @@ class Quay:
     def figures(self) -> str:
         """What the agency's own system met."""
         states = Counter(each.state for each in self.registry.entries.values())
-        often = Counter(map(len, self.registry.attempts.values()))
+        often = Counter(map(len, self.registry.visits.values()))
         return (
             f"entered {dict(states)}; came so often: {dict(often)}, that is {self.registry.beyond} beyond the first, "
             f"of {self.repeatable} that might; unannounced {self.registry.ledger.unannounced}; arrivals implied: "
@@ -201,12 +208,11 @@ class Trouble:
     async def go_on(self, seconds: float) -> None:
         """Each gets each of its disturbances in turn, in an order of chance; the last ones come to their end."""
         until = time.monotonic() + seconds
-        nodes = [self._node(node.url.removeprefix("http://")) for node in self.quay.going.nodes]
-        agents = [self._agent(post) for post in self.quay.posts]
-        everybody: Sequence[Sequence[Disturbance]] = [*nodes, *agents, self._broker()]
+        nodes = [("gateway", self._node(node.url.removeprefix("http://"))) for node in self.quay.going.nodes]
+        agents = [("agent", self._agent(post)) for post in self.quay.posts]
         async with asyncio.TaskGroup() as all_of_them:
-            for number, kinds in enumerate(everybody):
-                all_of_them.create_task(_disturbed(kinds, until, random.Random(number)))
+            for number, (name, kinds) in enumerate([*nodes, *agents, ("broker", self._broker())]):
+                all_of_them.create_task(_disturbed(kinds, until, random.Random(number), BETWEEN[name]))
 
     def _node(self, address: str) -> Sequence[Disturbance]:
         quay = self.quay
@@ -290,14 +296,15 @@ class Trouble:
         return killed, halted, restarted
 
 
-async def _disturbed(kinds: Sequence[Disturbance], until: float, chance: random.Random) -> None:
+async def _disturbed(
+    kinds: Sequence[Disturbance], until: float, chance: random.Random, between: tuple[float, float]
+) -> None:
     left: list[Disturbance] = []
-    while True:
-        await pause(chance.uniform(*BETWEEN))
-        if time.monotonic() >= until:
-            return
+    await pause(chance.uniform(*AT_FIRST))
+    while time.monotonic() < until:
         left = left or chance.sample(kinds, len(kinds))
         await left.pop()(chance)
+        await pause(min(chance.uniform(*between), max(0.0, until - time.monotonic())))
 
 
 async def unknown(post: Post) -> list[str]:

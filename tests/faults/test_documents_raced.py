@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from tests.behaviour.server import Server
 from tests.fakes.addressees import TAKEN, Came, Hook, hook
-from tests.fakes.district import BRIEF, CHANGE, CLERK, HALL, PERSONS, REGISTRARS, SENDER, District, Pushed
+from tests.fakes.district import BRIEF, CHANGE, CLERK, HALL, LETTER, NOTE, PERSONS, REGISTRARS, SENDER, District, Pushed
 from tests.fakes.senders import Desk, Reply
 from tests.fakes.serving import Node, pause, serving, sound
 from tests.fakes.truths import Truth, journaled, one_truth
@@ -122,10 +122,12 @@ def said(reply: Reply) -> str:
     return str(reply.code or (reply.body["state"] if reply.status == 200 else reply.status))
 
 
-async def test_a_recall_races_the_push(place: Place) -> None:
+@pytest.mark.parametrize("service", [LETTER, NOTE])
+async def test_a_recall_races_the_push(place: Place, service: str) -> None:
     """Recalled, it never came; otherwise it came, and the sender is told that it may have."""
-    numbers = range(TIMES)
-    documents = await asyncio.gather(*(place.sender.send("north", f"p{n}", {"case": f"p{n}", "n": 0}) for n in numbers))
+    names = [f"{service}{n}" for n in range(TIMES)]
+    works = [place.sender.send("north", each, {"case": each, "n": 0}, service) for each in names]
+    documents = await asyncio.gather(*works)
     at = [f"/v1/documents/{each}/recall" for each in documents]
     replies = await at_once(place, *(partial(place.sender.call, "POST", each, {}, url=place.other) for each in at))
     ends = {
@@ -137,7 +139,7 @@ async def test_a_recall_races_the_push(place: Place) -> None:
                 await pause(0.02)
     await place.agreed(ends, place.north)
     assert set(documents) & place.hook.tries.keys() == {each for each, end in ends.items() if end == "arrived"}
-    told("recall and push", Counter(map(said, replies)))
+    told(f"recall and push of {service}", Counter(map(said, replies)))
 
 
 async def test_a_recall_races_the_lease(place: Place) -> None:

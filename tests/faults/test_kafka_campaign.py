@@ -13,7 +13,7 @@ from tests.fakes.registry import registry
 from tests.faults.campaign import Store
 from tests.faults.quay import PARTITIONS, SECONDS, Quay, Trouble, quay
 
-pytestmark = pytest.mark.xdist_group("kafka")
+pytestmark = pytest.mark.xdist_group("brokers")
 
 
 async def held(at: Quay) -> None:

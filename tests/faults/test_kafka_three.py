@@ -13,7 +13,7 @@ from tests.fakes.brokers import Brokers, started
 from tests.fakes.serving import pause
 from tests.faults.harbour import SECONDS, Harbour, harbour
 
-pytestmark = pytest.mark.xdist_group("kafka")
+pytestmark = pytest.mark.xdist_group("brokers")
 
 PAUSE = 60.0
 """Seconds without an arrival, on a machine with other things to do, that one broker's end may cost."""

@@ -16,6 +16,9 @@ from tests.faults.quay import PATIENCE, Post, Quay, quay, settle, unknown
 WORK = 0.2
 """Seconds that the system may take: a kill finds documents in hand."""
 
+BEAT = 0.5
+"""Seconds between two documents of a case: less comes than the system can take."""
+
 
 async def in_hand(at: Quay) -> None:
     """Wait until documents come again, and for one that is worked on."""
@@ -44,8 +47,9 @@ async def test_what_is_unknown_is_shown_and_settled_and_comes_once(kafka: Broker
     store = Store(f"sqlite:///{tmp_path / 'gateway.sqlite3'}")
     async with registry(WORK) as register, quay(tmp_path, store, kafka, register, takes_key=False) as at:
         post = await at.hire(await at.serve())
+        at.going.desk.beat = BEAT
         at.write()
-        for _ in range(KILLS):
+        for _ in range(KILLS - 1):
             await in_hand(at)
             await pause(at.going.chance.uniform(0, WORK))
             assert post.running

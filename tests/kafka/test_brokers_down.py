@@ -18,7 +18,7 @@ from tests.fakes.readers import on_topics, read_all
 from tests.fakes.topics import Topics, read, read_by, reading_town
 from tests.fakes.town import until
 
-pytestmark = pytest.mark.xdist_group("kafka")
+pytestmark = pytest.mark.xdist_group("brokers")
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,23 @@ async def test_a_start_and_an_end_without_a_broker_are_bounded(brokers: Brokers)
             assert not (await waiting).sent
     finally:
         brokers.resume()
+
+
+async def test_the_end_is_the_end(brokers: Brokers) -> None:
+    """What it fails is told as not acknowledged, and no further producer comes to be that nobody would end."""
+    topic = named()
+    await brokers.topic(topic)
+    async with publishing(brokers.bootstrap) as desk, asyncio.timeout(30):
+        await desk.put(topic)
+        brokers.pause()
+        try:
+            put = asyncio.create_task(desk.refused(topic))
+            await until(lambda: desk.publisher.in_flight[0])
+            await desk.publisher.close(0.0)
+            assert (await put).sent
+        finally:
+            brokers.resume()
+        assert len(desk.sessions) == 1
 
 
 async def test_one_of_three_brokers_may_go(tmp_path: Path) -> None:

@@ -254,3 +254,18 @@ async def test_questions_for_topics_are_asked_together(kafka: Brokers) -> None:
         await asyncio.gather(*(desk.refused(named()) for _ in range(1000)))
     assert len(asked) <= 3
     assert max(asked) > 300
+
+
+async def test_a_producer_that_is_replaced_while_it_looks_costs_nobody_his_record(kafka: Brokers, topic: str) -> None:
+    """Who waits for its answer asks the next one, and no connection of it stays."""
+    other = named()
+    await kafka.topic(other)
+    async with publishing(kafka.bootstrap) as desk:
+        await desk.put(topic)
+        first, put = desk.sessions[-1], asyncio.create_task(desk.put(other))
+        await asyncio.sleep(0)
+        desk.publisher._supervisor.replace(first, "failed")
+        await put
+        assert len(desk.sessions) == 2
+        assert first.brokers._connection is None
+    assert await values(kafka, other, 1) == [b"{}"]

@@ -34,7 +34,7 @@ CENTRE = "disaster_prevention.warning_centre"
 WRITER = "interior_safety.correspondence"
 """Writes letters to ministries."""
 DIRECTORY = "policies/LOCAL-DIRECTORY-2026-001.yaml"
-PATIENCE = 120.0
+PATIENCE = 90.0
 """Seconds for an alert to fire, and to clear; alone, it takes a few."""
 
 good = answers({"as_of": "2026-11-02", "offices": []})

@@ -1,34 +1,48 @@
-"""The dashboard as a file: current, whole, and without panels on top of each other."""
+"""The dashboards as files: current, whole, and without panels on top of each other."""
 
 from itertools import pairwise
 from typing import Any
 
 import orjson
+import pytest
 
+from deploy.grafana import agent, overview
 from deploy.grafana.drawing import WIDTH
-from deploy.grafana.overview import FILE, text
 from tests.operations.test_rules import METRIC, ROWS
 
-DASHBOARD: dict[str, Any] = orjson.loads(FILE.read_bytes())
-PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
+BOARDS: dict[str, dict[str, Any]] = {each.FILE.stem: orjson.loads(each.FILE.read_bytes()) for each in (overview, agent)}
+every_board = pytest.mark.parametrize("board", BOARDS)
 
 
-def test_the_file_is_what_its_source_makes() -> None:
-    """Otherwise: python -m deploy.grafana.overview."""
-    assert FILE.read_text("utf-8") == text()
+def panels(board: str) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = BOARDS[board]["panels"]
+    return made
 
 
-def test_every_panel_has_a_number_and_a_title_of_its_own() -> None:
+def expressions(board: str) -> list[str]:
+    return [target["expr"] for panel in panels(board) for target in panel.get("targets", ())]
+
+
+def test_the_files_are_what_their_sources_make() -> None:
+    """Otherwise: python -m deploy.grafana.overview, or .agent."""
+    for each in (overview, agent):
+        assert each.FILE.read_text("utf-8") == each.text()
+    assert len({made["uid"] for made in BOARDS.values()}) == len(BOARDS)
+
+
+@every_board
+def test_every_panel_has_a_number_and_a_title_of_its_own(board: str) -> None:
     """Grafana finds panels by their numbers, people by their titles."""
-    assert [panel["id"] for panel in PANELS] == list(range(1, len(PANELS) + 1))
-    assert len({panel["title"] for panel in PANELS}) == len(PANELS)
+    assert [panel["id"] for panel in panels(board)] == list(range(1, len(panels(board)) + 1))
+    assert len({panel["title"] for panel in panels(board)}) == len(panels(board))
 
 
-def test_no_panel_lies_on_another() -> None:
+@every_board
+def test_no_panel_lies_on_another(board: str) -> None:
     """Every cell of the grid belongs to one panel, and rows stand below each other without a gap."""
     cells = [
         (x, y)
-        for place in (panel["gridPos"] for panel in PANELS)
+        for place in (panel["gridPos"] for panel in panels(board))
         for x in range(place["x"], place["x"] + place["w"])
         for y in range(place["y"], place["y"] + place["h"])
     ]
@@ -37,15 +51,18 @@ def test_no_panel_lies_on_another() -> None:
     assert all(below - above == 1 for above, below in pairwise(sorted({y for _, y in cells})))
 
 
-def test_every_query_belongs_to_the_chosen_job() -> None:
+@every_board
+def test_every_query_belongs_to_the_chosen_job(board: str) -> None:
     """With several instances in one Prometheus, no panel adds them up."""
-    targets = [target for panel in PANELS for target in panel.get("targets", ())]
-    assert len(targets) > 40
-    assert [target["expr"] for target in targets if 'job="$job"' not in target["expr"]] == []
-    assert len({target["refId"] for target in PANELS[-1]["targets"]}) == len(PANELS[-1]["targets"])
+    assert len(expressions(board)) > 20
+    assert [each for each in expressions(board) if 'job="$job"' not in each] == []
+    for panel in panels(board):
+        letters = [target["refId"] for target in panel.get("targets", ())]
+        assert len(set(letters)) == len(letters)
 
 
-def test_panels_name_metrics_that_exist() -> None:
+@every_board
+def test_panels_name_metrics_that_exist(board: str) -> None:
     """A misspelt name would be a panel that is always empty."""
-    named = {name for panel in PANELS for target in panel.get("targets", ()) for name in METRIC.findall(target["expr"])}
-    assert {name for name in named - ROWS if f":{name}:" not in FILE.read_text("utf-8")} == set()
+    text = "\n".join(expressions(board))
+    assert {name for name in set(METRIC.findall(text)) - ROWS if f":{name}:" not in text} == set()

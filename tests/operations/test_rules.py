@@ -38,8 +38,9 @@ def promtool(*words: str | Path) -> str:
 
 
 def test_the_configuration_is_one() -> None:
-    """promtool takes prometheus.yml and every rule that it names."""
+    """promtool takes prometheus.yml and every rule that it names; an agency's own names the one file for agents."""
     assert promtool("check", "config", DEPLOYED / "prometheus.yml").count("SUCCESS") == 2 + len(FILES)
+    assert promtool("check", "config", DEPLOYED / "agent.yml").count("SUCCESS") == 3
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)

@@ -13,7 +13,7 @@ PAGES = {each.path.stem: each for each in pages() if each.place.startswith("docs
 INDEX = PAGES.pop("README")
 CHAPTERS = ["What it means", "How to look", "How to mend it", "How to see that it is mended"]
 OTHERS = {"curl", "df", "grep", "journalctl", "openssl", "promtool", "psql", "ss", "systemctl", "timedatectl"}
-OTHERS |= {"awk", "chronyc", "iostat", "sed", "sort", "tail", "uniq"}
+OTHERS |= {"awk", "chronyc", "du", "iostat", "sed", "sort", "tail", "uniq"}
 """Programs of the machine that pages may use."""
 
 every_page = pytest.mark.parametrize("runbook", PAGES.values(), ids=lambda each: each.path.stem)

@@ -18,7 +18,7 @@ __all__ = ["kafka"]
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = str(Path(sys.executable).with_name("gateway"))
-pytestmark = pytest.mark.xdist_group("kafka")
+pytestmark = pytest.mark.xdist_group("brokers")
 
 
 def test_every_step_holds(tmp_path: Path) -> None:

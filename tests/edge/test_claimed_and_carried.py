@@ -1,8 +1,9 @@
-"""Places for what is being taken in: how many there are, when there are none, and that each is given back."""
+"""What is claimed as it is taken in, in a whole gateway: whatever happens between the place and the hand-over."""
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,24 +69,6 @@ async def test_what_is_taken_in_is_not_looked_for(tmp_path: Path, office: Office
     assert next(names) == 2
 
 
-async def test_as_many_places_as_a_way_may_have_in_hand(tmp_path: Path, office: Office) -> None:
-    """Those of other transactions count, until each of them has given back its own."""
-    async with writing(tmp_path, office) as town:
-        keep, held = town.gateway.dispatcher.keep, town.gateway.dispatcher._desk.in_hand
-        first, second = keep(*KEY, [10] * (ALL - 1)), keep(*KEY, [10] * 3)
-        assert first
-        assert second
-        assert (first.count, second.count, keep(*KEY, [10]), held[KEY]) == (ALL - 1, 1, None, 10 * ALL)
-        assert first.place.claim != second.place.claim
-        first.begin(first, ())
-        again = keep(*KEY, [10] * ALL)
-        assert again
-        assert again.count == ALL - 1
-        for each in (second, again):
-            each.begin(each, ())
-        await over(town)
-
-
 async def test_the_bytes_of_places_are_bounded(tmp_path: Path, office: Office) -> None:
     """As those of a claim are; where others hold all that a process may, a way has one document at a time."""
     async with writing(tmp_path, office) as town:
@@ -102,23 +85,6 @@ async def test_the_bytes_of_places_are_bounded(tmp_path: Path, office: Office) -
         single.begin(single, ())
         del held[ELSEWHERE]
         await over(town)
-
-
-async def test_what_waits_already_comes_first(tmp_path: Path, office: Office) -> None:
-    """While it has not been looked for, nothing new goes before it; neither where this process stops."""
-    async with writing(tmp_path, office) as town:
-        dispatcher = town.gateway.dispatcher
-        dispatcher.wake(*KEY)
-        assert dispatcher.keep(*KEY, [1]) is None
-        await over(town)
-        kept = dispatcher.keep(*KEY, [1])
-        assert kept
-        dispatcher.wake(*KEY)
-        assert dispatcher.keep(*KEY, [1]) is None
-        kept.begin(kept, ())
-        await over(town)
-        dispatcher._closing = True
-        assert dispatcher.keep(*KEY, [1]) is None
 
 
 @pytest.mark.parametrize(
@@ -169,6 +135,20 @@ async def test_a_stop_while_it_is_being_committed(tmp_path: Path, office: Office
         await sending
         await stopping
     assert (office.seen, [row[:2] + row[3:] for row in town.rows(ROW)]) == ([], [(0, 0, 0)])
+
+
+async def test_a_commit_that_used_up_the_lease(tmp_path: Path, office: Office) -> None:
+    """Of 30 s 24 may be used, and 10 are for the hand-over: what would begin at the 15th is claimed anew."""
+    now = [0.0]
+    async with writing(tmp_path, office, deadline=10.0) as town:
+        desk = town.gateway.dispatcher._desk
+        town.gateway.dispatcher._desk = replace(desk, hand=replace(desk.hand, clock=lambda: now[0]))
+        sending = await committing(town)
+        now[0] = 15.0
+        town.valve.gate.set()
+        await comes_to(town, await sending, "arrived")
+        await over(town)
+    assert town.rows(ROW) == [(1, 1, f"{desk.post.writer}.2", 0)]
 
 
 async def test_a_suspension_between_commit_and_hand_over(tmp_path: Path, office: Office) -> None:
