@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 from deploy.grafana.drawing import Board, Panel, Row, dashboard
-from deploy.grafana.overview import QUIET, quantile, quantiles, rate, tile
+from deploy.grafana.queries import OWN, QUIET, quantile, quantiles, rate, tile
 
 FILE = Path(__file__).with_name("agent.json")
-OWN = 'job="$job", instance=~"$instance"'
 
 
 def total(metric: str) -> str:

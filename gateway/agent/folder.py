@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def alone(data: Path, owner: str) -> Iterator[None]:
     """
     try:
         data.mkdir(0o700, parents=True, exist_ok=True)
+        if data.stat().st_mode & stat.S_IWOTH:
+            raise NotReady(f"Everybody may write to {data}: chmod 700 it, or name another folder by --data.")
         lock = (data / LOCK_FILE).open("a+", encoding="utf-8")
     except OSError as error:
         raise NotReady(f"{data} cannot be written ({error.strerror}): name another folder by --data.") from error

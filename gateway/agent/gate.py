@@ -16,6 +16,8 @@ class Gate:
     def __init__(self, clock: Callable[[], float], pace: Pace) -> None:
         self._clock = clock
         self._pace = pace
+        self.answers = 0
+        """So often the system took something, or said something of a document."""
         self._failures = 0
         self._until = 0.0
         self._probing = False
@@ -44,6 +46,7 @@ class Gate:
 
     def answered(self) -> None:
         """It takes something, or has said something of a document."""
+        self.answers += 1
         self._failures = 0
         self._move()
 

@@ -39,6 +39,23 @@ class Pause:
     """Seconds after which to come back; None: longer from time to time."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Stuck:
+    """A document at which the system said that it takes nothing."""
+
+    document: str = ""
+    answers: int = 0
+    """Of the gate, by then."""
+    alone: int = 0
+    """So often in a row, though the system had answered others in between: it is the document."""
+
+    def again(self, document: str, answers: int) -> "_Stuck":
+        """Once more, or another one."""
+        if document != self.document:
+            return _Stuck(document, answers)
+        return _Stuck(document, answers, self.alone + 1 if answers > self.answers else self.alone)
+
+
 class Handing:
     """For one partition: its records come one after the other."""
 
@@ -47,6 +64,7 @@ class Handing:
         self._hold = hold
         self._pace = pace
         self._gates = gates
+        self._stuck = _Stuck()
         self.busy = False
         """Between ``begun`` and what became of it: it must not be broken off."""
 
@@ -71,7 +89,7 @@ class Handing:
             step = handling.answered(await desk.upstream.state(record.document))
         match step:
             case Step.HAND_OVER:
-                return await self._handed_over(found, handling.begun(record, known, repeated=asked), route)
+                return await self._handed_over(found, handling.begun(record, known, repeated=asked and doubtful), route)
             case Step.ASK:
                 return Pause("gateway")
             case Step.STOP if known is not None:
@@ -86,7 +104,7 @@ class Handing:
                 await self._write(handling.given_up(record, known))
                 desk.meters.handed_over(record.service, "rejected", 0.0)
             case _:
-                if asked:
+                if asked and known is None:
                     await desk.memory.write(handling.passed(record))
                 desk.meters.duplicate()
         return None
@@ -137,6 +155,8 @@ class Handing:
             try:
                 accepted = await _take(route, going)
             except NotTaken as error:
+                if error.whole:
+                    self._stuck = self._stuck.again(begun.document, gate.answers)
                 self._heard(gate, route, error)
                 return await self._not_taken(begun, error, takes_key=route.takes_key, since=since)
             self._heard(gate, route, None)
@@ -177,8 +197,11 @@ class Handing:
                 return None
             case Standing.UNKNOWN:
                 return Pause("unknown", self._pace.again)
-            case _ if error.whole:
+            case _ if error.whole and not self._stuck.alone:
                 return Pause("system", 0.0)  # the gate knows how long
+            case _ if error.whole:  # or the gate would be closed to all others again and again, by this one
+                pause = self._pace.document_pause(self._stuck.alone, _CHANCE.random(), error.retry_after)
+                return Pause("document", pause)
             case _:
                 return Pause("document", self._pace.document_pause(known.tries, _CHANCE.random(), error.retry_after))
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -55,6 +55,8 @@ class Share:
 
     late: Late
     gates: Callable[[Route], Gate]
+    let_in: Callable[[], Awaitable[None]]
+    """Whether brokers take us and have the topic; raises Died where not."""
 
 
 class Life:
@@ -132,12 +134,17 @@ class Life:
 
     async def _watched(self) -> None:
         """Lag, and a consumer that gives nothing though there is something."""
-        forgot, deaf = self._desk.clock(), 0
+        forgot, deaf, empty = self._desk.clock(), 0, 0
         while True:
             await asyncio.sleep(self._pace.look)
+            empty = 0 if self._held else empty + 1
+            if empty >= self._pace.stalls:  # others may have them all, or the topic is gone
+                empty = 0
+                await self._share.let_in()
             try:
                 ends = await self._line.ends(sorted(self._held)) if self._held else {}
-                deaf, self.complaint = 0, None
+                deaf = 0
+                self.complaint = next(filter(None, (each.partition.complaint for each in self._held.values())), None)
             except (Lost, Unheld) as error:
                 deaf, self.complaint = deaf + 1, str(error)
                 if deaf >= self._pace.stalls:

@@ -8,14 +8,20 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
+    GroupAuthorizationFailedError,
     IllegalStateError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
 )
+
+from gateway.protocols.brokers import unauthorised
 
 WAIT_SECONDS = 0.5
 """That one question for records may wait for them."""
+AGENT, READS = "the agent", "read"
+"""Who speaks with the brokers here, in what is said of it."""
 _NOBODY = -1
 
 
@@ -112,7 +118,20 @@ class Line:
         except TimeoutError as error:
             raise Unheld(f"Kafka did not answer within {self._seconds:.0f} s") from error
         except KafkaError as error:
-            raise Unheld(f"Kafka answered with {type(error).__name__}") from error
+            raise Unheld(told(error, self._topic)) from error
 
     def _there(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)
+
+
+def told(error: Exception, topic: str) -> str:
+    """What Kafka has against us, in a sentence."""
+    match error:
+        case TopicAuthorizationFailedError():
+            return unauthorised(topic, AGENT, READS)
+        case GroupAuthorizationFailedError():
+            return f"{AGENT} may not join its group: gateway topics plan shows the ACL that is missing"
+        case KafkaError():
+            return f"Kafka answered with {type(error).__name__}"
+        case _:
+            return str(error) or type(error).__name__

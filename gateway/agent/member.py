@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
 import random
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import structlog
@@ -12,10 +13,12 @@ from aiokafka.errors import KafkaError
 
 from gateway.agent.gate import Gate
 from gateway.agent.life import Late, Life, Share
-from gateway.agent.line import Died, Line
+from gateway.agent.line import AGENT, READS, Died, Line, told
 from gateway.agent.pace import Pace
 from gateway.agent.ports import Desk, Route
 from gateway.edge.tasks import cancelled
+from gateway.protocols.brokers import Brokers, Unreachable
+from gateway.protocols.kafka_link import ClientOptions
 
 FETCH_BYTES = 16 * 1024 * 1024
 """Of one answer with records of several partitions."""
@@ -29,16 +32,16 @@ log = structlog.get_logger()
 class Member(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
     """Lives by ``run``; ``stop`` ends it in good order."""
 
-    def __init__(
-        self, options: Mapping[str, Any], topic: str, group: str, desk: Desk, pace: Pace | None = None
-    ) -> None:
+    def __init__(self, options: ClientOptions, topic: str, group: str, desk: Desk, pace: Pace | None = None) -> None:
+        # aiokafka tells what is wrong several times a second; here it is said once, with the remedy
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         self._options = options
         self._topic = topic
         self._group = group
         self._desk = desk
         self._pace = pace or Pace()
         self._gates: dict[str, Gate] = {}
-        self._share = Share(Late(), self._gate)
+        self._share = Share(Late(), self._gate, self._let_in)
         self._life: Life | None = None
         self._finishing = self._pace.finishing
         self._stopping = asyncio.Event()
@@ -63,7 +66,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no
                 except (Died, KafkaError, OSError, TimeoutError) as error:
                     lasted = self._desk.clock() - since > self._pace.longest
                     failures = 1 if lasted else failures + 1
-                    self._complaint = str(error) or type(error).__name__
+                    self._complaint = told(error, self._topic)
                     log.warning("consumer_failed", why=self._complaint, failures=failures)
                     self._desk.meters.restarted()
                     with contextlib.suppress(TimeoutError):
@@ -90,7 +93,22 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no
             self._complaint = None
             self._life.assigned(sorted(each.partition for each in assigned))
 
+    async def _let_in(self) -> None:
+        """What aiokafka does not say: why no broker lets it in, or that there is no such topic. Raises Died."""
+        brokers = Brokers(self._options, AGENT, READS)
+        try:
+            against = await brokers.ask((self._topic,), self._pace.answer)
+        except Unreachable as error:
+            raise Died(str(error)) from error
+        finally:
+            brokers.close()
+        if why := against.get(self._topic):
+            raise Died(why)
+
     async def _live(self) -> None:
+        await self._unless_stopped(self._let_in(), 0.0)
+        if self._stopping.is_set():
+            return
         consumer = self._consumer()
         line = Line(consumer, self._topic, self._pace.answer)
         self._life = life = Life(line, self._desk, self._pace, self._share)

@@ -54,6 +54,8 @@ class Partition:
         """The first record that is not finished."""
         self.oldest: float | None = None
         """When that was written, if it is in hand: seconds since 1970."""
+        self.complaint: str | None = None
+        """Why Kafka gives nothing of it just now."""
 
     async def run(self) -> None:
         """Until the partition is lost or left."""
@@ -69,6 +71,8 @@ class Partition:
                 except Unheld as error:
                     await self._wait(Pause("kafka"), 1, str(error))
                     continue
+                if self.complaint is not None:
+                    self._goes_on()
                 for incoming in batch:
                     await self._finish(incoming)
         except Lost as error:
@@ -93,7 +97,7 @@ class Partition:
                 failures += 1
                 await self._wait(Pause(_WHY[type(error)]), failures, str(error))
         self.position, self._doubtful_below = start.position, start.doubtful_below
-        self._meters.paused(self.number, None)
+        self._goes_on()
 
     async def _finish(self, incoming: Incoming) -> None:
         """One record to its end, however long that takes. Raises Lost."""
@@ -107,7 +111,7 @@ class Partition:
                 break
             failures += 1
             await self._wait(pause, failures, detail)
-        self._meters.paused(self.number, None)
+        self._goes_on()
         self.position, self.oldest = incoming.position + 1, None
         if not self._late:
             self._source.finished(self.number, self.position)
@@ -118,7 +122,12 @@ class Partition:
         except (Unwritten, Unreachable, Unheld) as error:
             return Pause(_WHY[type(error)]), str(error)
 
+    def _goes_on(self) -> None:
+        self.complaint = None
+        self._meters.paused(self.number, None)
+
     async def _wait(self, pause: Pause, failures: int, detail: str) -> None:
+        self.complaint = detail if pause.why == "kafka" else None
         self._meters.paused(self.number, pause.why)
         if failures == 1:
             log.info("partition_paused", partition=self.number, position=self.position, why=pause.why, detail=detail)

@@ -29,7 +29,7 @@ from gateway.edge.tasks import cancelled
 from gateway.edge.telemetry import place
 from gateway.edge.workshop import TAKERS, Workshop
 from gateway.protocols.handover import Taker
-from gateway.protocols.kafka_link import client_options
+from gateway.protocols.kafka_link import ClientOptions, client_options
 from gateway.protocols.protocol import Surroundings
 
 COUNT_SECONDS = 5.0
@@ -164,10 +164,10 @@ class Agent:
             raise NotReady("The agency's systems cannot be connected:\n" + "\n".join(wrong))
         return {name: each for (_, name), each in made.items() if not isinstance(each, str)}
 
-    def _options(self) -> Mapping[str, object]:
+    def _options(self) -> ClientOptions:
         """How the cluster is reached; made in a thread, as files are read."""
         try:
-            return dict(client_options(self._setup.plan.kafka, self._setup.files))
+            return client_options(self._setup.plan.kafka, self._setup.files)
         except ValueError as error:
             raise NotReady(f"Kafka cannot be connected: {error}") from error
 

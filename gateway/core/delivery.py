@@ -182,11 +182,11 @@ def next_step(at: Position, happening: Happening) -> Step:
             return Moved(to) if to is not None and at.open else Unmoved()  # what arrived by a push is out of our hands
         case Happening.HANDED_OVER:
             return Moved(to) if to is not None else Unmoved()
-        case Happening.REQUEUED:  # of what arrived, what was pushed: its recipient has lost it; a mailbox loses nothing
-            return Moved(to) if to is not None and not at.open else Refused("document.state")
         case _:
             decided = happening in (Happening.APPROVED, Happening.DECLINED)
-            return Moved(to) if to is not None else Refused("approval.decided" if decided else "document.state")
+            kept = happening is Happening.REQUEUED and at.open  # a mailbox loses nothing of what has arrived
+            no = Refused("approval.decided" if decided else "document.state")
+            return no if to is None or kept else Moved(to)
 
 
 def _outcome(at: Position, happening: Happening, to: State | None) -> Step:

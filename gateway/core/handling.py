@@ -128,7 +128,8 @@ MET: Mapping[Standing | None, Mapping[_Repeat, Step]] = {
     Standing.REFUSED: {_Repeat.SAME: Step.PASS, _Repeat.LATE: Step.HAND_OVER},
     Standing.PASSED: {_Repeat.SAME: Step.PASS, _Repeat.LATE: Step.HAND_OVER},
 }
-"""What is done with a genuine record, before it is asked whether that may be done twice and was tried too often."""
+"""What is done with a genuine record, before it is asked whether that may be done twice, stands so at the gateway, and
+was tried too often."""
 
 
 def met(record: Record, known: Known | None, *, takes_key: bool, doubtful: bool) -> Step:
@@ -145,8 +146,10 @@ def met(record: Record, known: Known | None, *, takes_key: bool, doubtful: bool)
         return step
     if known is not None and _may_have_it(known) and not takes_key:
         return Step.STOP
-    if known is None or late:
-        return Step.ASK if doubtful else step
+    if late or (known is None and doubtful):  # nobody signed how often it was requeued: only the gateway knows
+        return Step.ASK
+    if known is None:
+        return step
     return Step.GIVE_UP if known.tries >= MAX_TRIES else step
 
 

@@ -38,8 +38,11 @@ class Unreachable(Exception):
 class Brokers:
     """Whoever of a cluster answers."""
 
-    def __init__(self, options: ClientOptions) -> None:
+    def __init__(self, options: ClientOptions, who: str = "the gateway", does: str = "write to") -> None:
+        """``who`` asks, and what he does with topics, for those who read what is said."""
         self._options = options
+        self._who = who
+        self._does = does
         self._known: tuple[tuple[str, int], ...] = ()
         """As the brokers name themselves."""
         self._connection: Any = None
@@ -58,7 +61,7 @@ class Brokers:
         except TimeoutError as error:
             raise Unreachable(f"no broker answers within {seconds:.0f} s at {self._at}") from error
         self._known = tuple((host, port) for _, host, port, _ in answer.brokers) or self._known
-        found = {name: _against(name, code) for code, name, _, _ in answer.topics}
+        found = {name: self._against(name, code) for code, name, _, _ in answer.topics}
         return {name: why for name, why in found.items() if why}
 
     def close(self) -> None:
@@ -92,7 +95,7 @@ class Brokers:
             except _FAILURES as error:
                 why = error
         self._let_go()
-        raise Unreachable(f"{_said(why)} at {self._at}") from why
+        raise Unreachable(f"{_said(why, self._who)} at {self._at}") from why
 
     async def _sent(self, request: MetadataRequest) -> Any:
         try:
@@ -101,6 +104,17 @@ class Brokers:
         except BaseException:
             self._let_go()  # what it still answers would be taken for the answer to the next question's sender
             raise
+
+    def _against(self, topic: str, code: int) -> str:
+        match errors.for_code(code):
+            case errors.NoError | errors.LeaderNotAvailableError:
+                return ""
+            case errors.UnknownTopicOrPartitionError:
+                return f"the topic {topic} does not exist: gateway topics plan shows what is missing"
+            case errors.TopicAuthorizationFailedError:
+                return unauthorised(topic, self._who, self._does)
+            case other:
+                return f"the brokers say of the topic {topic}: {other.__name__}"
 
     def _addresses(self) -> Sequence[tuple[str, int]]:
         """Those that are known from before, then those that were declared; each in any order."""
@@ -117,27 +131,15 @@ async def _dialled(host: str, port: int, options: ClientOptions) -> Any:
     return await create_conn(host, port, client_id=CLIENT, request_timeout_ms=int(DIAL_SECONDS * 1000), **rest)
 
 
-def _against(topic: str, code: int) -> str:
-    match errors.for_code(code):
-        case errors.NoError | errors.LeaderNotAvailableError:
-            return ""
-        case errors.UnknownTopicOrPartitionError:
-            return f"the topic {topic} does not exist: gateway topics plan shows what is missing"
-        case errors.TopicAuthorizationFailedError:
-            return unauthorised(topic)
-        case other:
-            return f"the brokers say of the topic {topic}: {other.__name__}"
-
-
-def unauthorised(topic: str) -> str:
+def unauthorised(topic: str, who: str = "the gateway", does: str = "write to") -> str:
     """What is said where an ACL is missing."""
-    return f"the gateway may not write to the topic {topic}: gateway topics plan shows the ACL that is missing"
+    return f"{who} may not {does} the topic {topic}: gateway topics plan shows the ACL that is missing"
 
 
-def _said(error: BaseException) -> str:
+def _said(error: BaseException, who: str) -> str:
     causes = (error, error.__cause__, error.__context__)
     if any(isinstance(each, _LOGIN) for each in causes):
-        return "the brokers refuse the gateway's login"
+        return f"the brokers refuse {who}'s login"
     if any(isinstance(each, ssl.SSLError) for each in causes):
         return "TLS with the brokers fails"
     return "no broker answers"

@@ -62,6 +62,20 @@ async def test_a07_a_redelivery_of_what_was_refused_is_handed_over_as_late(kafka
         assert [each.outcome for each in agency.hub.reports] == ["rejected", "retrieved"]
 
 
+async def test_a07_a_redelivery_that_nobody_asked_for_hands_nothing_over(kafka: Brokers, tmp_path: Path) -> None:
+    """The count is not signed: the gateway knows that what was refused has ended, and a true one is still taken."""
+    async with house(kafka) as agency:
+        agency.services = []
+        await worked_off(agency, tmp_path, [agency.pen.letter(1)], 1)
+        agency.services = ["permits.building.v1"]
+        agency.hub.states[agency.pen.letter(1).id] = "rejected"
+        await worked_off(agency, tmp_path, [agency.pen.letter(1, late=9)], 1)
+        assert agency.system.numbers == []
+        agency.hub.states.clear()
+        await worked_off(agency, tmp_path, [agency.pen.letter(1, late=1)], 2)
+        assert agency.system.numbers == [1]
+
+
 def forged(pen: Pen) -> dict[str, Letter]:
     """The true one is ``pen.letter(1)``."""
     true = pen.letter(1)

@@ -143,6 +143,23 @@ async def test_a10_a_system_that_takes_nothing_now_is_waited_for(
         assert (agency.system.met[-1].again, agent.figures.up) == (False, True)
 
 
+async def test_a10_one_document_does_not_close_the_gate_for_all_others(kafka: Brokers, tmp_path: Path) -> None:
+    """To it alone the system says, again and again, that it takes nothing: it tries more and more seldom."""
+    async with house(kafka, 2) as agency:
+
+        async def does(handed: Handed) -> Accepted:
+            return await (fails(sent=False, whole=True) if handed.body["n"] == 0 else accepts)(handed)
+
+        agency.system.does = does
+        pace = replace(QUICK, first=0.5, longest=30.0, longest_document=300.0)
+        async with agency.agent(tmp_path / "one", pace):
+            await agency.write(0)
+            await agency.bell.until(lambda: agency.system.met)
+            await agency.write(*range(1, 31), partition=1)
+            await agency.commits(30, 1, seconds=60)
+            assert agency.system.numbers.count(0) < 15
+
+
 async def test_a10_no_answer_is_handed_over_again_where_ids_are_keys(kafka: Brokers, tmp_path: Path) -> None:
     """Nothing, or 200 after the deadline: the system may have it, and gets it again, marked as a repetition."""
     async with reading(kafka, tmp_path) as (agency, _):

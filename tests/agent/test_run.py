@@ -143,6 +143,15 @@ async def test_two_agents_have_two_folders(tmp_path: Path) -> None:
     assert "belongs to the agent of interior at DEMO" in await refused(other)
 
 
+async def test_a_folder_of_everybodys_is_refused(tmp_path: Path) -> None:
+    """Whoever could lay a memory there could say that documents were handed over."""
+    async with running(tmp_path) as agent:
+        theirs = tmp_path / "theirs"
+        theirs.mkdir()
+        theirs.chmod(0o777)
+        assert "Everybody may write to" in await refused(Agent(agent.at.setup(), Chosen(theirs, "127.0.0.1:0", 1.0)))
+
+
 async def test_an_end_is_bounded(tmp_path: Path) -> None:
     """SIGTERM's event ends it, though Kafka is away; the folder is free afterwards."""
     async with running(tmp_path) as agent:

@@ -28,6 +28,7 @@ from gateway.core.handling import Known, Standing
 from gateway.edge.outbound import HttpOutbound
 from gateway.protocols import document_http
 from gateway.protocols.handover import Accepted, Handed, Taker
+from gateway.protocols.kafka_link import ClientOptions
 from gateway.protocols.protocol import Surroundings
 from tests.fakes.agency import Bell, Figures, NoFiles
 from tests.fakes.deliveries import push
@@ -175,7 +176,7 @@ async def _live(wanted: Mapping[str, Any]) -> None:
             meters=Figures(Bell()),
             clock=time.monotonic,
         )
-        options = {"bootstrap_servers": wanted["bootstrap"]}
+        options = ClientOptions(bootstrap_servers=wanted["bootstrap"].split(","), security_protocol="PLAINTEXT")
         member = Member(options, wanted["topic"], wanted["group"], desk, Pace(**wanted["pace"]))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: asyncio.ensure_future(member.stop(5)))
         telling = asyncio.create_task(reporter.go_on())

@@ -167,6 +167,20 @@ async def test_a_suspension_between_commit_and_hand_over(tmp_path: Path, office:
     assert ids(office) == [document]
 
 
+async def test_each_of_several_recipients_gets_its_own(tmp_path: Path, office: Office) -> None:
+    """Claimed by one transaction, and carried by the way of each."""
+    async with recipient() as neighbour:
+        ways = push(INTERIOR, office.url), push("lampang", neighbour.url)
+        async with delivering(tmp_path, to(*ways)) as town:
+            town.gateway.dispatcher._every = 3600
+            answer = await town.send({"subject": "x"}, to="/documents", exchange_to="interior,lampang")
+            document = answer.body["document"]
+            await comes_to(town, document, "arrived")
+            await over(town)
+            assert ids(office) == ids(neighbour) == [document]
+            assert town.rows("select state from deliveries") == [("arrived",)] * 2
+
+
 async def test_a_flood_of_one_way_leaves_places_to_others(tmp_path: Path, office: Office) -> None:
     """What there is no place for waits to be claimed; its neighbour's all go at once, and nothing comes twice."""
     hang = asyncio.Event()

@@ -19,6 +19,7 @@ from gateway.agent.memory import Ledger, opened
 from gateway.agent.pace import Pace
 from gateway.agent.ports import Answered, Desk, Files, Report, Route, Told, Unreachable
 from gateway.protocols.handover import Accepted, Handed, NotTaken
+from gateway.protocols.kafka_link import ClientOptions
 from tests.fakes import correspondents
 from tests.fakes.brokers import Brokers
 from tests.fakes.pens import AGENCY, INSTANCE, SERVICE, Letter, Pen
@@ -331,7 +332,8 @@ class House:
                 meters=figures,
                 clock=time.monotonic,
             )
-            member = Member({"bootstrap_servers": self.kafka.bootstrap}, self.topic, self.group, desk, pace)
+            options = ClientOptions(bootstrap_servers=self.kafka.bootstrap.split(","), security_protocol="PLAINTEXT")
+            member = Member(options, self.topic, self.group, desk, pace)
             telling, reading = asyncio.create_task(clerk.run()), asyncio.create_task(member.run())
             try:
                 yield Agent(member, ledger, figures, clerk)

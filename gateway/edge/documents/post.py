@@ -5,9 +5,9 @@ waits by itself.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from gateway.core.model import AgencyId, SystemId
 from gateway.core.refusal import Refusal
@@ -173,16 +173,13 @@ class Post:
         patient = [letter for letter in letters if now < letter.until]
         _refuse([letter for letter in letters if letter not in patient], error)
         if patient:
-            self._go(self._again(patient))
+            task = asyncio.create_task(self._again(patient))
+            self._aside.add(task)
+            task.add_done_callback(self._aside.discard)
 
     async def _again(self, letters: Sequence[_Letter]) -> None:
         await asyncio.sleep(PAUSE)
         await self._carry(letters)
-
-    def _go(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._aside.add(task)
-        task.add_done_callback(self._aside.discard)
 
 
 def _keep(
