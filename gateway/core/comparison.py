@@ -96,7 +96,8 @@ def _brokers(wanted: Wanted, found: Found) -> Iterator[str]:
     if wanted.topics and len(found.brokers) < layout.replication:
         yield (
             f"{_brokers_of(len(found.brokers))} there, and each record is to be on {layout.replication}: start the "
-            "others; no topic can be created before"
+            "others, or write topics: {replication: 1, min_insync: 1} into kafka.yaml where one may lose documents; no "
+            "topic can be created before"
         )
     for broker in found.away:
         yield f"broker {broker} is in the list and does not answer: start it; what groups it looks after is not known"

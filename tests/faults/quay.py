@@ -60,7 +60,11 @@ class Post:
 
     def in_doubt(self) -> int:
         """Documents of which its memory alone knows what became: the other agent may hand them over once more."""
-        return self.begun() + self._number(_OWED)
+        return self.begun() + self.owed()
+
+    def owed(self) -> int:
+        """Outcomes that the gateway was not told."""
+        return self._number(_OWED)
 
     def begun(self) -> int:
         """Documents of which it does not know itself."""
@@ -173,7 +177,7 @@ class Quay:
         lines: list[str] = []
         for post in self.posts:
             async with asyncio.timeout(PATIENCE):
-                while post.in_doubt():
+                while post.owed():  # not those that it had in hand when it died, and the other one dealt with
                     await pause(0.2)
             code, told = await command(post.site, "show")
             assert code == 0, told
@@ -212,7 +216,7 @@ class Trouble:
         agents = [("agent", self._agent(post)) for post in self.quay.posts]
         async with asyncio.TaskGroup() as all_of_them:
             for number, (name, kinds) in enumerate([*nodes, *agents, ("broker", self._broker())]):
-                all_of_them.create_task(_disturbed(kinds, until, random.Random(number), BETWEEN[name]))
+                all_of_them.create_task(_disturbed(kinds, until, number, BETWEEN[name]))
 
     def _node(self, address: str) -> Sequence[Disturbance]:
         quay = self.quay
@@ -296,10 +300,9 @@ class Trouble:
         return killed, halted, restarted
 
 
-async def _disturbed(
-    kinds: Sequence[Disturbance], until: float, chance: random.Random, between: tuple[float, float]
-) -> None:
-    left: list[Disturbance] = []
+async def _disturbed(kinds: Sequence[Disturbance], until: float, number: int, between: tuple[float, float]) -> None:
+    chance = random.Random(number)
+    left = [kinds[number % 2]]  # in a short run one of two is killed, the other stopped
     await pause(chance.uniform(*AT_FIRST))
     while time.monotonic() < until:
         left = left or chance.sample(kinds, len(kinds))
