@@ -47,13 +47,16 @@ class _Stuck:
     answers: int = 0
     """Of the gate, by then."""
     alone: int = 0
-    """So often in a row, though the system had answered others in between: it is the document."""
+    """So often, though the system had answered others since the time before: it is the document."""
+    alone_now: bool = False
+    """The last time was such a one."""
 
     def again(self, document: str, answers: int) -> "_Stuck":
         """Once more, or another one."""
         if document != self.document:
             return _Stuck(document, answers)
-        return _Stuck(document, answers, self.alone + 1 if answers > self.answers else self.alone)
+        alone = answers > self.answers
+        return _Stuck(document, answers, self.alone + alone, alone)
 
 
 class Handing:
@@ -75,7 +78,7 @@ class Handing:
             found = await checked(incoming, desk.upstream, desk.instance, desk.agency)
         except NotOurs as error:
             claimed = cloudevent.named(incoming.headers)
-            await self._alarm(Foreign(incoming.partition, incoming.position, error.why, error.detail, claimed))
+            await self.alarm(Foreign(incoming.partition, incoming.position, error.why, error.detail, claimed))
             return None
         return await self._dealt(found, doubtful=incoming.position < doubtful_below)
 
@@ -96,9 +99,9 @@ class Handing:
                 return await self._stopped(known)
             case Step.ALARM:
                 said = "another body came under this id before"
-                await self._alarm(Foreign(record.partition, record.position, Why.OTHER_BYTES, said, record.document))
+                await self.alarm(Foreign(record.partition, record.position, Why.OTHER_BYTES, said, record.document))
             case Step.TELL if known is not None:
-                await self._write(handling.retold(record, known))
+                await self._write(known)
                 desk.meters.duplicate()
             case Step.GIVE_UP if known is not None:
                 await self._write(handling.given_up(record, known))
@@ -109,7 +112,8 @@ class Handing:
                 desk.meters.duplicate()
         return None
 
-    async def _alarm(self, foreign: Foreign) -> None:
+    async def alarm(self, foreign: Foreign) -> None:
+        """A record is passed over, and people are told. Raises Unwritten."""
         await self._desk.places.keep(foreign)
         self._desk.meters.refused(foreign.why)
         where = {"partition": foreign.partition, "position": foreign.position}
@@ -182,7 +186,9 @@ class Handing:
     ) -> Pause | None:
         """``since``: when it was tried; None: it came to no try, and nothing is lost if it cannot be written."""
         desk = self._desk
-        known = handling.failed(begun, Failure(error.sent, error.whole, error.reason), takes_key=takes_key)
+        wears = self._stuck.alone_now and self._stuck.alone > self._pace.patience
+        failure = Failure(error.sent, error.whole and not wears, error.reason)
+        known = handling.failed(begun, failure, takes_key=takes_key)
         if since is None:
             await self._write(known)
         else:

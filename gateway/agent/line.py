@@ -5,16 +5,23 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, OffsetAndMetadata, TopicPartition
 from aiokafka.errors import (
-    CommitFailedError,
+    CorruptRecordException,
     GroupAuthorizationFailedError,
+    IllegalGenerationError,
     IllegalStateError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    RebalanceInProgressError,
     TopicAuthorizationFailedError,
+    UnknownMemberIdError,
+    UnsupportedCodecError,
+    for_code,
 )
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.record.memory_records import MemoryRecords
 
 from gateway.protocols.brokers import unauthorised
 
@@ -22,7 +29,13 @@ WAIT_SECONDS = 0.5
 """That one question for records may wait for them."""
 AGENT, READS = "the agent", "read"
 """Who speaks with the brokers here, in what is said of it."""
+PARTITION_BYTES = 1024 * 1024
+"""Of one answer with records of one partition; what is larger comes alone."""
 _NOBODY = -1
+_COMMITTED = 1
+_AT_ONCE_MS = 1
+_DIVIDED = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
+"""Not of the group any more, or not of its present division."""
 
 
 class Lost(Exception):
@@ -31,6 +44,10 @@ class Lost(Exception):
 
 class Unheld(Exception):
     """Kafka gave no usable answer: nothing is known anew, and it is asked again. One sentence."""
+
+
+class Unreadable(Exception):
+    """There is something, and aiokafka can make no records of it. One sentence."""
 
 
 class Died(Exception):
@@ -72,9 +89,20 @@ class Line:
         return (None, "") if said is None or said.offset < 0 else (said.offset, said.metadata)
 
     async def commit(self, positions: Mapping[int, int], beside: str) -> None:
-        """Write the group's positions."""
+        """Write the group's positions, as a member of the generation of now, or not at all.
+
+        aiokafka's own ``commit`` waits for its turn and for a coordinator, tries again after what may have been
+        passing, and signs each time with the generation of that moment: a position that was late could then be written
+        over that of the member which the partition belongs to by now.
+        """
+        generation, coordinator = self.generation, self._consumer._coordinator  # noqa: SLF001 - see above
+        offsets = {self._there(each): OffsetAndMetadata(at, beside) for each, at in positions.items()}
         async with self._asked():
-            await self._consumer.commit({self._there(each): (at, beside) for each, at in positions.items()})
+            await coordinator.ensure_coordinator_known()
+            async with coordinator._commit_lock:  # noqa: SLF001 - same
+                if generation is None or self.generation != generation:
+                    raise Lost("the group was divided anew")
+                await coordinator._do_commit_offsets(None, offsets)  # noqa: SLF001 - same
 
     async def seek(self, partition: int, position: int) -> None:
         """Go on reading there."""
@@ -84,7 +112,8 @@ class Line:
     async def records(self, partition: int, limit: int) -> Sequence["ConsumerRecord[bytes, bytes]"]:
         """Some of those that have been fetched; none after a while in which nothing came.
 
-        Raises LookupError where the topic does not hold the position any more.
+        Raises LookupError where the topic does not hold the position any more, and Unreadable: what could be read in
+        front of that comes again.
         """
         there = self._there(partition)
         async with self._asked(deadline=False):
@@ -92,8 +121,40 @@ class Line:
                 found = await self._consumer.getmany(there, timeout_ms=int(WAIT_SECONDS * 1000), max_records=limit)
             except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
                 raise LookupError(partition) from error
+            except (CorruptRecordException, UnsupportedCodecError) as error:
+                raise Unreadable(_misread(error)) from error
+            except KafkaError:
+                raise
+            except Exception as error:  # a header's name that is no UTF-8, a stream of gzip that breaks off (A9)
+                raise Unreadable(_misread(error)) from error
         records: Sequence[ConsumerRecord[bytes, bytes]] = found.get(there, ())
         return records
+
+    async def unreadable(self, partition: int) -> tuple[range, str]:
+        """The positions, from where it stands, of the first batch that cannot be read, and why not.
+
+        aiokafka does not say which one it was. Behind a record that it cannot read, it can read none of the same batch;
+        and all of one batch were written by the same hand.
+        """
+        there = self._there(partition)
+        async with self._asked():
+            at = await self._consumer.position(there)
+            client = self._consumer._client  # noqa: SLF001 - nothing public gives bytes
+            asked = [(self._topic, [(partition, at, PARTITION_BYTES)])]
+            request = FetchRequest(_AT_ONCE_MS, 1, PARTITION_BYTES, _COMMITTED, asked)
+            leader = client.cluster.leader_for_partition(there)
+            if leader in (None, _NOBODY):
+                raise Unheld("no broker leads the partition just now")
+            answer = await client.send(leader, request)
+            _, code, *_, raw = answer.topics[0][1][0]
+            if code:
+                raise for_code(code)
+        batches = MemoryRecords(raw)
+        while batches.has_next():
+            batch = batches.next_batch()
+            if wrong := _wrong(batch):
+                return range(max(at, batch.base_offset), batch.next_offset), wrong
+        raise Unheld("what could not be read is readable after all")
 
     async def alive(self) -> None:
         """Ask for nothing, for a moment: a consumer that is not asked leaves its group. Raises Died."""
@@ -113,7 +174,7 @@ class Line:
         try:
             async with asyncio.timeout(self._seconds if deadline else None):
                 yield
-        except (CommitFailedError, IllegalStateError) as error:
+        except (IllegalStateError, *_DIVIDED) as error:
             raise Lost(type(error).__name__) from error
         except TimeoutError as error:
             raise Unheld(f"Kafka did not answer within {self._seconds:.0f} s") from error
@@ -122,6 +183,22 @@ class Line:
 
     def _there(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)
+
+
+def _wrong(batch: Any) -> str | None:
+    """Why it cannot be read; None: it can."""
+    try:
+        if not batch.validate_crc():
+            return "its checksum is wrong"
+        for _ in batch:
+            pass
+    except Exception as error:  # noqa: BLE001 - whatever its bytes do to aiokafka
+        return _misread(error)
+    return None
+
+
+def _misread(error: Exception) -> str:
+    return f"its bytes are no records: {type(error).__name__}"
 
 
 def told(error: Exception, topic: str) -> str:

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from gateway.agent.gate import Gate
 from gateway.agent.life import Late, Life, Share
-from gateway.agent.line import AGENT, READS, Died, Line, told
+from gateway.agent.line import AGENT, PARTITION_BYTES, READS, Died, Line, told
 from gateway.agent.pace import Pace
 from gateway.agent.ports import Desk, Route
 from gateway.edge.tasks import cancelled
@@ -22,8 +22,6 @@ from gateway.protocols.kafka_link import ClientOptions
 
 FETCH_BYTES = 16 * 1024 * 1024
 """Of one answer with records of several partitions."""
-PARTITION_BYTES = 1024 * 1024
-"""The same of one partition; a record that is larger comes alone."""
 _CHANCE = random.SystemRandom()
 
 log = structlog.get_logger()

@@ -41,6 +41,10 @@ class Pace:
     """Each failure doubles the pause, from the first to the longest."""
     longest_document: float = 300.0
     """The same, where it is one document that is not taken."""
+    patience: int = 60
+    """Times that the system takes nothing but other documents, before they wear out the tries of this one: hours."""
+    misreads: int = 3
+    """Times that a record cannot be read, before it is passed over."""
     again: float = 2.0
     """Between two looks at what waits for a person, or for reports."""
 

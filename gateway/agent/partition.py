@@ -9,11 +9,11 @@ import structlog
 
 from gateway.agent.gate import Gate
 from gateway.agent.handing import Handing, Hold, Pause
-from gateway.agent.line import Lost, Unheld
+from gateway.agent.line import Lost, Unheld, Unreadable
 from gateway.agent.pace import Pace
-from gateway.agent.ports import Desk, Route, Unreachable, Unwritten
+from gateway.agent.ports import Desk, Foreign, Route, Unreachable, Unwritten
 from gateway.agent.records import Incoming
-from gateway.core.handling import Start
+from gateway.core.handling import Start, Why
 
 _CHANCE = random.SystemRandom()
 _WHY: dict[type[Exception], str] = {Unwritten: "disk", Unreachable: "gateway", Unheld: "kafka"}
@@ -27,11 +27,17 @@ class Source(Hold, Protocol):
     async def begin(self, partition: int) -> Start:
         """Find where reading begins, and write to the group that it does. Raises Lost, Unheld, Unwritten."""
 
-    async def records(self, partition: int) -> Sequence[Incoming]:
+    async def records(self, partition: int, limit: int) -> Sequence[Incoming]:
         """The next ones; none after a while in which nothing came.
 
-        Raises Lost, Unheld, and LookupError where the topic does not hold what comes next.
+        Raises Lost, Unheld, LookupError where the topic does not hold what comes next, and Unreadable.
         """
+
+    async def unreadable(self, partition: int) -> tuple[range, str]:
+        """The positions of what comes next and cannot be read, and why not. Raises Lost, Unheld."""
+
+    async def seek(self, partition: int, position: int) -> None:
+        """Go on reading there. Raises Lost."""
 
     def finished(self, partition: int, position: int) -> None:
         """Everything below it is."""
@@ -48,6 +54,9 @@ class Partition:
         self._handing = Handing(desk, source, pace, gates)
         self._doubtful_below = 0
         self._leaving = False
+        self._singly = 0
+        """Records that are still to be read one by one."""
+        self._misreads = 0
         self._late = False
         """The partition has gone: its position is somebody else's to write."""
         self.position: int | None = None
@@ -64,14 +73,14 @@ class Partition:
             await self._begin()
             while not self._leaving:
                 try:
-                    batch = await self._source.records(self.number)
+                    batch = await self._read()
                 except LookupError:  # what comes next is gone from the topic (A15)
                     await self._begin()
                     continue
-                except Unheld as error:
-                    await self._wait(Pause("kafka"), 1, str(error))
+                except (Unheld, Unwritten) as error:
+                    await self._wait(Pause(_WHY[type(error)]), 1, str(error))
                     continue
-                if self.complaint is not None:
+                if self.complaint is not None and not self._misreads:
                     self._goes_on()
                 for incoming in batch:
                     await self._finish(incoming)
@@ -98,6 +107,32 @@ class Partition:
                 await self._wait(Pause(_WHY[type(error)]), failures, str(error))
         self.position, self._doubtful_below = start.position, start.doubtful_below
         self._goes_on()
+
+    async def _read(self) -> Sequence[Incoming]:
+        """Some; where they cannot be read, one by one, and at last past those that cannot (A9)."""
+        try:
+            batch = await self._source.records(self.number, 1 if self._singly else self._pace.batch)
+        except Unreadable as error:
+            self._misreads += self._singly > 0
+            self._singly = self._pace.batch
+            if self._misreads >= self._pace.misreads:
+                await self._passed_over()
+            elif self._misreads:
+                await self._wait(Pause("kafka"), self._misreads, str(error))
+            return ()
+        if batch:
+            self._singly, self._misreads = max(0, self._singly - 1), 0
+        return batch
+
+    async def _passed_over(self) -> None:
+        where, why = await self._source.unreadable(self.number)
+        said = f"{len(where)} from here on cannot be read: {why}"
+        await self._handing.alarm(Foreign(self.number, where.start, Why.UNREADABLE, said))
+        await self._source.seek(self.number, where.stop)
+        self._misreads, self.position = 0, where.stop
+        self._goes_on()
+        if not self._late:
+            self._source.finished(self.number, where.stop)
 
     async def _finish(self, incoming: Incoming) -> None:
         """One record to its end, however long that takes. Raises Lost."""

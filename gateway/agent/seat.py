@@ -56,15 +56,25 @@ class Seat:
         await line.seek(partition, start.position)
         return start
 
-    async def records(self, partition: int) -> Sequence[Incoming]:
+    async def records(self, partition: int, limit: int) -> Sequence[Incoming]:
         """Those that have been fetched, a few at a time: the rest waits in the consumer, which holds one fetch.
 
-        Raises LookupError where the topic does not hold what comes next.
+        Raises LookupError where the topic does not hold what comes next, and Unreadable.
         """
-        found = await self._line.records(partition, self._pace.batch)
+        found = await self._line.records(partition, limit)
         self._hold()
         now = self._desk.clock()
         return [_incoming(each, now) for each in found]
+
+    async def unreadable(self, partition: int) -> tuple[range, str]:
+        """The positions of what comes next and cannot be read, and why not."""
+        found = await self._line.unreadable(partition)
+        self._hold()
+        return found
+
+    async def seek(self, partition: int, position: int) -> None:
+        """Go on reading there."""
+        await self._line.seek(partition, position)
 
     async def hold(self, partition: int, position: int) -> None:
         """Make sure that the partition is ours: the group takes its position from nobody else.

@@ -45,8 +45,11 @@ log = structlog.get_logger()
 class Source(Protocol):
     """Where files come from."""
 
-    async def download(self, attachment: str, to: Path, digest: str) -> None:
-        """One file, whole and checked. Raises upstream.Gone, ports.Unreachable, client.NotStored."""
+    async def download(self, attachment: str, to: Path, digest: str, most: int) -> None:
+        """One file of at most so many bytes, whole and checked.
+
+        Raises upstream.Gone, ports.Unreachable, client.NotStored.
+        """
 
     async def files(self, document: str) -> Mapping[str, str]:
         """The ids of a document's files, by digest. Raises upstream.Gone, ports.Unreachable."""
@@ -118,17 +121,17 @@ class Spool:
         except (OSError, ValueError):  # the next sweep finds it by itself
             return
 
-    async def _one(self, document: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The gateway signed the digest and not the id: where the two do not go together, it is asked for the id."""
+    async def _one(self, document: str, entry: Mapping[str, Any], *, named: bool = False) -> Mapping[str, Any]:
+        """The gateway signed the digest and not the id: where the two do not go together, it is asked for it, once."""
         name, digest, said = str(entry.get("attachment")), str(entry.get("digest")), entry.get("size")
         size = min(said, MAX_FILE) if isinstance(said, int) and said > 0 else 0
         try:
             path = await self._there(document, name, digest, size)
         except (Gone, NotStored) as error:
-            true = await self._named(document, digest)
+            true = None if named else await self._named(document, digest)
             if true in (name, None):
                 raise _lost(name, error) from error
-            return await self._one(document, {**entry, "attachment": true})
+            return await self._one(document, {**entry, "attachment": true}, named=True)
         return {**entry, "attachment": name, "path": str(path)}
 
     async def _there(self, document: str, name: str, digest: str, size: int) -> Path:
@@ -139,11 +142,12 @@ class Spool:
         if await asyncio.to_thread(path.is_file):
             await self._checked.hold(path, digest)
             return path
-        await self._room(path.parent, size)
+        most = await self._room(path.parent, size)
         try:
-            await self._source.download(name, path, digest)
+            await self._source.download(name, path, digest, most)
         except Unreachable as error:
             raise _later(f"a file cannot be fetched: {error}") from error
+        self._held += max(0, await asyncio.to_thread(_bytes, path) - size)  # nobody signed the size
         self._checked.know(path, digest)
         return path
 
@@ -156,8 +160,8 @@ class Spool:
         except Unreachable as error:
             raise _later(f"a file cannot be fetched: {error}") from error
 
-    async def _room(self, place: Path, size: int) -> None:
-        """Raises NotTaken where the disk, or what may lie there, is full."""
+    async def _room(self, place: Path, size: int) -> int:
+        """The most that one file may take there. Raises NotTaken where the disk, or what may lie there, is full."""
         for each in (self._folder, place):  # of what is made on the way to it, mkdir gives the mode to the last alone
             await asyncio.to_thread(each.mkdir, 0o700, parents=True, exist_ok=True)
         free = (await asyncio.to_thread(shutil.disk_usage, place)).free
@@ -167,7 +171,9 @@ class Spool:
             await self._counted()
             if self._held + size > self._bounds.max_bytes:
                 raise _later("as many bytes of files lie here as agent.yaml allows")
+        most = min(MAX_FILE, free - SPARE_BYTES, self._bounds.max_bytes - self._held)
         self._held += size
+        return most
 
     async def go_on(self) -> None:
         """Once an hour, for ever."""
@@ -223,6 +229,10 @@ def _lost(name: str, error: Gone | NotStored) -> NotTaken:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return digest_field(hashlib.file_digest(file, "sha256").digest())
+
+
+def _bytes(path: Path) -> int:
+    return path.stat().st_size
 
 
 def _folders(folder: Path) -> list[Path]:

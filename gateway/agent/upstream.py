@@ -138,10 +138,10 @@ class Gateway:
         entries = given if isinstance(given, list) else ()
         return {str(each.get("digest")): str(each.get("attachment")) for each in entries if isinstance(each, dict)}
 
-    async def download(self, attachment: str, to: Path, digest: str) -> None:
+    async def download(self, attachment: str, to: Path, digest: str, most: int) -> None:
         """One file, whole and checked. Raises Gone, Unreachable, and the client's NotStored for the disk."""
         try:
-            await self._client.download(attachment, to, digest=digest, timeout=FILE_SECONDS)
+            await self._client.download(attachment, to, digest=digest, max_bytes=most, timeout=FILE_SECONDS)
         except Refused as error:
             if error.code in _GONE:
                 raise Gone(error.code) from error

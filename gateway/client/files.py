@@ -77,13 +77,14 @@ class Files:
         to: str | Path,
         *,
         digest: str | None = None,
+        max_bytes: int | None = None,
         timeout: float = 3600.0,  # noqa: ASYNC109 - as in exchange
     ) -> Path:
         """Fetch a file to the path ``to``, where none may be.
 
         What broke off goes on where it was, also when you call again: it lies beside, under the same name and
-        ``.part``. ``digest`` is the one that the document named, so that no other file is taken for it. Raises
-        NotStored, Refused, Unreachable.
+        ``.part``. ``digest`` is the one that the document named, so that no other file is taken for it; one of more
+        than ``max_bytes`` is not fetched. Raises NotStored, Refused, Unreachable.
         """
         target = Path(to)
         if await asyncio.to_thread(target.exists):
@@ -94,9 +95,11 @@ class Files:
         size, told = await self._described(path, timeout)
         if digest is not None and digest != told:
             raise NotStored("The gateway has another file under this id than the document names: ask its operator.")
+        if max_bytes is not None and size > max_bytes:
+            raise NotStored(f"The file has {size} bytes, and {max_bytes} may be fetched: make room, or allow more.")
         while (had := _size(part)) < size:
             try:
-                await self._go_on(path, part, until - self._line.pace.now())
+                await self._go_on(path, part, size, until - self._line.pace.now())
             except GatewayError as error:
                 attempt = 1 if _size(part) > had else attempt + 1
                 pause = self._line.pace.pause(attempt, error, until - self._line.pace.now())
@@ -122,8 +125,8 @@ class Files:
             raise stranger(head, self._line.wire.url)
         return int(size), digest
 
-    async def _go_on(self, path: str, part: Path, left: float) -> None:
-        """Fetch what is missing at the end of the part."""
+    async def _go_on(self, path: str, part: Path, size: int, left: float) -> None:
+        """Fetch what is missing at the end of the part; more than was announced is no file of the gateway's."""
         if left <= 0:
             raise Unreachable("The time for this download was over; call again, and it goes on.")
         have = _size(part)
@@ -136,6 +139,9 @@ class Files:
                 file = part.open("ab" if have else "wb")
             with file:
                 async for block in response.content.iter_chunked(BLOCK_BYTES):
+                    have += len(block)
+                    if have > size:
+                        raise NotStored(f"More than the {size} bytes came that were announced: ask its operator.")
                     with _written(part):
                         await asyncio.to_thread(file.write, block)
 

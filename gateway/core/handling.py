@@ -59,6 +59,8 @@ class Why(StrEnum):
     """Nothing that the gateway signed says that these bytes are for this agency."""
     OTHER_BYTES = "other_bytes"
     """Another document came under the same id before."""
+    UNREADABLE = "unreadable"
+    """It is not even a record: its bytes break off, or are compressed in a way that is not known here."""
 
 
 class Step(StrEnum):
@@ -72,7 +74,8 @@ class Step(StrEnum):
     PASS = "pass"  # noqa: S105 - a step, no secret
     """It was dealt with: on to the next."""
     TELL = "tell"
-    """The same, and its outcome is told again: the gateway does not know it, or it would not have sent it again."""
+    """The same, and its outcome is told again, each time: the gateway does not know it, or it would not have sent it
+    again. Nobody signed the count, so that it is not kept: a forged one would hide all that follow."""
     GIVE_UP = "give_up"
     """Reject it: there were too many tries."""
     ALARM = "alarm"
@@ -138,8 +141,8 @@ def met(record: Record, known: Known | None, *, takes_key: bool, doubtful: bool)
     ``takes_key``: the system may be handed the same document again. ``doubtful``: another member of the group may have
     handed over what is not known here.
     """
-    late = known is not None and record.redelivery > known.redelivery
-    if known is not None and known.digest != record.digest and not late:
+    late = known is not None and _late(record, known)
+    if known is not None and known.digest != record.digest and record.redelivery <= known.redelivery:
         return Step.ALARM
     step = MET[known.standing if known else None][_Repeat.LATE if late else _Repeat.SAME]
     if step is not Step.HAND_OVER:
@@ -151,6 +154,12 @@ def met(record: Record, known: Known | None, *, takes_key: bool, doubtful: bool)
     if known is None:
         return step
     return Step.GIVE_UP if known.tries >= MAX_TRIES else step
+
+
+def _late(record: Record, known: Known) -> bool:
+    """It was requeued since then, or says so: a count that somebody forged must not hide a true one below it."""
+    elsewhere = (record.partition, record.position) != (known.partition, known.position)
+    return record.redelivery > known.redelivery or (record.redelivery > 0 and elsewhere)
 
 
 def _may_have_it(known: Known) -> bool:
@@ -172,7 +181,7 @@ def answered(state: str | None) -> Step:
 
 def begun(record: Record, known: Known | None, *, repeated: bool = False) -> Known:
     """As it is written down before the hand-over: this is a try, also if nobody lives to see its end."""
-    if known is None or record.redelivery > known.redelivery:
+    if known is None or _late(record, known):
         return replace(_of(record, Standing.BEGUN), tries=1, repeated=repeated)
     return replace(
         _of(record, Standing.BEGUN),
@@ -185,11 +194,6 @@ def begun(record: Record, known: Known | None, *, repeated: bool = False) -> Kno
 def passed(record: Record) -> Known:
     """Somebody else dealt with it."""
     return _of(record, Standing.PASSED)
-
-
-def retold(record: Record, known: Known) -> Known:
-    """Its outcome is told again; a further record of the same redelivery is only a duplicate."""
-    return replace(known, redelivery=record.redelivery)
 
 
 def stopped(known: Known) -> Known:
