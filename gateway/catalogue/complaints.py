@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway.catalogue.manifests import FORMS, form
+from gateway.catalogue.members import SECRET
 from gateway.catalogue.reading import Place, Reading, Source, near
 
 M = TypeVar("M", bound=BaseModel)
@@ -124,6 +125,8 @@ _MESSAGES = {
 def _message(kind: str, detail: ErrorDetails, name: str) -> str:
     limits = detail.get("ctx", {})
     choices = str(limits.get("expected", "")).replace("'", "")
+    if limits.get("pattern") == SECRET:  # the secret itself may stand there
+        return f'"{name}" must be the name of a secret, which is a file; what stands here is none, and is not shown'
     pattern = _MESSAGES.get(kind)
     if pattern is None:
         return f'"{name}": {detail["msg"]}'

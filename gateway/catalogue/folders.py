@@ -13,6 +13,7 @@ from gateway.catalogue.members import Tls
 from gateway.catalogue.reading import Place, Reading, Source, Spot, near
 
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+_NAMED = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_.-]+")
 _ADDRESS = re.compile(r"https?://[^\s@/?#]+[^\s@]*")
 
 
@@ -91,8 +92,14 @@ class Folder:
         """A secret leaves only towards the agency whose name it begins with."""
         for spot, secret in named.items():
             if secret is not None and not secret.startswith(f"{self.path.name}."):
-                remedy = f"Name a secret of your own, such as {self.path.name}.{secret.rpartition('.')[2]}."
-                self.reading.error(self.source.at(*spot), f"the secret {secret} is not this agency's", remedy)
+                name = shown(secret)
+                remedy = f"Name a secret of your own, such as {self.path.name}.{name.rpartition('.')[2]}."
+                self.reading.error(self.source.at(*spot), f"the secret {name} is not this agency's", remedy)
+
+
+def shown(secret: str) -> str:
+    """The name of a secret, unless it looks like the secret itself, which somebody wrote where its name belongs."""
+    return secret if _NAMED.fullmatch(secret) else "…"
 
 
 def secrets(headers: Mapping[str, str], tls: Tls | None, place: Place) -> dict[Place, str | None]:

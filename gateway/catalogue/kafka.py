@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from gateway.catalogue import clusters
 from gateway.catalogue.agencies import Declared
 from gateway.catalogue.complaints import manifest
-from gateway.catalogue.folders import is_loopback
+from gateway.catalogue.folders import is_loopback, shown
 from gateway.catalogue.reading import Place, Reading, Source, Spot
 from gateway.catalogue.shelf import Shelf
 from gateway.core.kafka import Cluster, Connection, Layout, Sasl, Share
@@ -50,8 +50,9 @@ class Origin:
             named[(*place, "sasl", "password")] = sasl.password
         for where, secret in named.items():
             if not secret.startswith(f"{self.owner}."):
-                remedy = f"Name a secret of its own, such as {self.owner}.{secret.rpartition('.')[2]}."
-                self._error(where, f"the secret {secret} does not begin with {self.owner}.", remedy)
+                name = shown(secret)
+                remedy = f"Name a secret of its own, such as {self.owner}.{name.rpartition('.')[2]}."
+                self._error(where, f"the secret {name} does not begin with {self.owner}.", remedy)
         for step, message, remedy in _open(found):
             self._error((*place, step), message, remedy)
         return found

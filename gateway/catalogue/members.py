@@ -26,10 +26,10 @@ from gateway.catalogue.notation import (
 
 _ENVIRONMENT_URL = r"^(https?://[^\s@]+|\$\{[A-Z][A-Z0-9_]*\}[^\s]*)$"
 _HEADER = "^[A-Za-z0-9][A-Za-z0-9-]{0,63}$"
-_SECRET = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"  # noqa: S105 - the form of a secret's name
+SECRET = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"  # noqa: S105 - the form of a secret's name
 
 HeaderName = Annotated[str, Field(pattern=_HEADER, examples=["X-Request-Source"])]
-SecretName = Annotated[str, Field(pattern=_SECRET, examples=["interior.api_key"])]
+SecretName = Annotated[str, Field(pattern=SECRET, examples=["interior.api_key"])]
 QueryName = Annotated[str, Field(pattern="^[^\\s&=#?]{1,64}$", examples=["fields"])]
 Address = Annotated[str, Field(pattern=_ENVIRONMENT_URL, max_length=1000)]
 ClassName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]{0,63}$")]

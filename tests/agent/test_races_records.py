@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from gateway.core.delivery import Reason
 from gateway.core.handling import MAX_TRIES
 from gateway.protocols.handover import Accepted, Handed, NotTaken
 from tests.fakes.agency import House, fails, house
 from tests.fakes.brokers import Brokers
+from tests.fakes.kafka_python import NoText, Record, write
 from tests.fakes.pens import Letter, Pen
 
 
@@ -45,10 +47,20 @@ async def test_a06_the_same_document_after_a_restart_is_handed_over_once(kafka: 
 async def test_a07_a_redelivery_of_what_was_taken_is_told_again(kafka: Brokers, tmp_path: Path) -> None:
     """It is not handed over; the gateway, which does not know, is told its outcome once more."""
     async with house(kafka) as agency:
-        letters = [agency.pen.letter(1), agency.pen.letter(1, late=1), agency.pen.letter(1, late=1)]
-        await worked_off(agency, tmp_path, letters, 2)
+        await worked_off(agency, tmp_path, [agency.pen.letter(1)], 1)
+        await worked_off(agency, tmp_path, [agency.pen.letter(1, late=1)], 2)
         assert agency.system.numbers == [1]
         assert [each.outcome for each in agency.hub.reports] == ["retrieved", "retrieved"]
+
+
+@pytest.mark.parametrize("first", [0, 9])
+async def test_a07_a_count_that_somebody_made_up_hides_no_true_one(kafka: Brokers, tmp_path: Path, first: int) -> None:
+    """It is not signed: however high one was before, also on the record that was handed over, the gateway is told."""
+    async with house(kafka) as agency:
+        for n, late in enumerate((first, 9, 1, 2), 1):
+            await worked_off(agency, tmp_path, [agency.pen.letter(1, late=late)], n)
+        assert agency.system.numbers == [1]
+        assert len(agency.hub.reports) == 4
 
 
 async def test_a07_a_redelivery_of_what_was_refused_is_handed_over_as_late(kafka: Brokers, tmp_path: Path) -> None:
@@ -164,6 +176,43 @@ async def test_a09_a_record_that_is_none_stops_nothing(kafka: Brokers, tmp_path:
             assert (await agent.ledger.counts()).foreign == 1
         assert [each.document for each in agency.hub.reports] == agency.system.ids
         assert agency.system.numbers == [2]
+
+
+def as_record(letter: Letter, *more: tuple[str, bytes]) -> Record:
+    """As kafka-python writes it."""
+    return Record(0, 0, letter.key, letter.value, (*letter.headers, *more))
+
+
+async def test_a09_what_is_not_even_a_record_stops_nothing(kafka: Brokers, tmp_path: Path) -> None:
+    """A header's name that is no text breaks the client's own reading: only what lies in that batch is passed over."""
+    async with house(kafka, 2) as agency:
+        one, bad, other = (agency.pen.letter(n) for n in (1, 2, 3))
+        batch = as_record(one), as_record(bad, (NoText("x"), b"")), as_record(other)
+        await write(kafka.bootstrap, agency.topic, *batch)
+        await agency.write(4)
+        await agency.write(5, partition=1)
+        async with agency.agent(tmp_path / "one.sqlite3") as agent:
+            await agency.commits(4)
+            await agency.commits(1, 1)
+            assert (agent.figures.refusals, agent.figures.restarts) == ({"unreadable": 1}, 0)
+            (kept,) = await agent.ledger.places.foreign()
+            assert (kept.partition, kept.position, kept.detail.split()[0]) == (0, 1, "2")
+        assert sorted(agency.system.numbers) == [1, 4, 5]
+
+
+@pytest.mark.parametrize("codec", ["lz4", "snappy", "zstd"])
+async def test_a09_what_is_compressed_in_another_way_stops_nothing(kafka: Brokers, tmp_path: Path, codec: str) -> None:
+    """The gateway compresses nothing: whoever does writes something else, and the next one is handed over."""
+    async with house(kafka) as agency:
+        producer = Producer({"bootstrap.servers": kafka.bootstrap, "compression.type": codec, "linger.ms": 500})
+        for _ in range(3):
+            producer.produce(agency.topic, b"x" * 1000, partition=0)
+        assert producer.flush(15) == 0
+        await agency.write(1)
+        async with agency.agent(tmp_path / "one.sqlite3") as agent:
+            await agency.commits(4)
+            assert (agent.figures.refusals, agent.figures.restarts) == ({"unreadable": 1}, 0)
+        assert agency.system.numbers == [1]
 
 
 async def test_a09_a_service_without_a_way_is_rejected_after_some_tries(kafka: Brokers, tmp_path: Path) -> None:

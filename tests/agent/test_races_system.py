@@ -11,7 +11,7 @@ import pytest
 
 from gateway.agent.ports import Final
 from gateway.core.delivery import Reason
-from gateway.core.handling import Verdict
+from gateway.core.handling import MAX_TRIES, Verdict
 from gateway.protocols.handover import Accepted, Handed
 from tests.fakes.agency import QUICK, Agent, House, SlowFiles, accepts, fails, house
 from tests.fakes.brokers import Brokers
@@ -158,6 +158,42 @@ async def test_a10_one_document_does_not_close_the_gate_for_all_others(kafka: Br
             await agency.write(*range(1, 31), partition=1)
             await agency.commits(30, 1, seconds=60)
             assert agency.system.numbers.count(0) < 15
+
+
+async def test_a10_a_document_at_which_alone_it_says_no_is_rejected_at_last(kafka: Brokers, tmp_path: Path) -> None:
+    """As long as others are taken in between: their number wears out its tries, and what lies behind it goes on."""
+    async with house(kafka, 2) as agency:
+
+        async def does(handed: Handed) -> Accepted:
+            if handed.body["n"] == 0:
+                await agency.write(len(agency.system.met) + 1, partition=1)
+                return await fails(sent=False, whole=True)(handed)
+            return Accepted()
+
+        agency.system.does = does
+        (poison, _) = await agency.write(0, 1)
+        async with agency.agent(tmp_path / "one", replace(QUICK, first=0.1, longest_document=0.2, patience=5)):
+            await agency.commits(2, seconds=60)
+        said = [(each.outcome, each.reason) for each in agency.hub.reports if each.document == poison]
+        assert said == [("rejected", "refused_by_system")]
+        assert agency.system.numbers.count(0) > 5 + MAX_TRIES
+
+
+async def test_a10_what_waits_alone_wears_out_no_tries_of_a_system_that_is_down(kafka: Brokers, tmp_path: Path) -> None:
+    """Others were taken once; since then it takes nothing at all."""
+    async with house(kafka, 2) as agency:
+
+        async def does(handed: Handed) -> Accepted:
+            down = handed.body["n"] == 0 or len(agency.system.met) > 4
+            return await (fails(sent=False, whole=True) if down else accepts)(handed)
+
+        agency.system.does = does
+        async with agency.agent(tmp_path / "one", replace(QUICK, patience=0)) as agent:
+            await agency.write(0)
+            await agency.bell.until(lambda: agency.system.met)
+            await agency.write(*range(1, 9), partition=1)
+            await agency.bell.until(lambda: agency.system.numbers.count(0) > 3 * MAX_TRIES)
+            assert agent.figures.outcomes["rejected"] == 0
 
 
 async def test_a10_no_answer_is_handed_over_again_where_ids_are_keys(kafka: Brokers, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from gateway.agent.spool import Bounds, Spool
 from gateway.agent.upstream import Gateway
@@ -148,6 +149,47 @@ async def test_a_file_under_anothers_id_is_not_taken_for_it(store: Store) -> Non
     swapped = [entry("f2"), entry("f1", b"two")]
     for spool in (store.spool, store.bounded()):
         assert [read(each) for each in await spool.fetched(ID, swapped)] == [PDF, b"two"]
+
+
+async def test_a_gateway_that_names_another_id_each_time_is_asked_once(store: Store) -> None:
+    """The id that it names is tried once: what it says of the next one counts."""
+    asked: list[str] = []
+
+    async def files(document: str) -> Mapping[str, str]:
+        asked.append(document)
+        return {digest(PDF): f"g{len(asked)}"}
+
+    store.gateway.files = files  # type: ignore[method-assign] # a hostile one
+    with pytest.raises(NotTaken):
+        await store.spool.fetched(ID, [entry("f2")])
+    assert asked == [ID]
+
+
+@pytest.mark.parametrize("said", [len(PDF), 1, 0, None, 10**9])
+async def test_a_file_that_is_larger_than_what_may_lie_there_is_not_fetched(store: Store, said: int | None) -> None:
+    """Whatever the envelope says of its size, which nobody signed: the gateway's own word of it is the bound."""
+    spool = store.bounded(max_bytes=len(PDF) - 1)
+    with pytest.raises(NotTaken) as wrong:
+        await spool.fetched(ID, [{**entry(), "size": said}])
+    assert (wrong.value.whole, wrong.value.reason, store.double.ranges) == (True, None, [])
+
+
+async def test_no_more_of_a_file_is_kept_than_was_announced(store: Store) -> None:
+    """A body without an end is broken off."""
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        headers = {"Repr-Digest": digest(PDF)}
+        if request.method == "HEAD":
+            return web.Response(headers={**headers, "Content-Length": "1000"})
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 300)
+
+    store.double.faults.extend([endless] * 2)
+    with pytest.raises(NotTaken, match="announced"):
+        await store.spool.fetched(ID, [entry()])
+    assert sum(each.stat().st_size for each in store.folder.rglob("f1*")) <= 1000
 
 
 async def test_files_go_when_their_time_is_over(store: Store) -> None:

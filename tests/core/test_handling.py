@@ -24,7 +24,6 @@ from gateway.core.handling import (
     met,
     passed,
     refused,
-    retold,
     settled,
     start,
     stopped,
@@ -73,6 +72,18 @@ def test_a07_a_redelivery_is_another_thing_than_a_duplicate(standing: Standing, 
     it = known(standing)
     assert met(record(0), it, takes_key=False, doubtful=False) is same
     assert met(record(1), it, takes_key=False, doubtful=False) is late
+
+
+@pytest.mark.parametrize(
+    ("standing", "step"),
+    [(Standing.TAKEN, Step.TELL), (Standing.REFUSED, Step.ASK), (Standing.PASSED, Step.ASK), (Standing.FREE, Step.ASK)],
+)
+def test_a07_a_forged_count_hides_no_true_one(standing: Standing, step: Step) -> None:
+    """Whoever says that he was requeued is a redelivery, but for the very record that is known already."""
+    it = known(standing, redelivery=9, tries=MAX_TRIES)
+    assert met(record(1), it, takes_key=True, doubtful=False) is step
+    assert met(record(9, position=3), it, takes_key=True, doubtful=False) is not step
+    assert begun(record(1), it).tries == 1
 
 
 @given(KNOWN, st.integers(0, 3), st.booleans(), st.booleans())
@@ -200,7 +211,6 @@ def test_what_becomes_of_it() -> None:
     assert (taken(it, None).outcome, taken(it, "R-1").outcome) == (Outcome.RETRIEVED, Outcome.REGISTERED)
     assert refused(it, Reason.TOO_LARGE).reason is Reason.REFUSED_BY_SYSTEM
     assert (passed(record()).standing, passed(record()).outcome) == (Standing.PASSED, None)
-    assert retold(record(2), taken(it, None)).redelivery == 2
     assert stopped(it).standing is Standing.UNKNOWN
 
 

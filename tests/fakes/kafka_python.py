@@ -2,11 +2,22 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 PATIENCE = 30.0
+
+
+class NoText(str):
+    """The name of a header that is no UTF-8: Kafka keeps it, and does not look."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        """What is written."""
+        return b"\xff\xfe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +41,9 @@ async def records(bootstrap: str, topic: str, count: int) -> list[Record]:
     return await asyncio.to_thread(_read, bootstrap, topic, count)
 
 
-async def write(bootstrap: str, topic: str, record: Record) -> None:
-    """Put it there once more, behind what there is in its partition."""
-    await asyncio.to_thread(_write, bootstrap, topic, record)
+async def write(bootstrap: str, topic: str, *several: Record) -> None:
+    """Put them there once more, behind what there is in their partition, in one batch."""
+    await asyncio.to_thread(_write, bootstrap, topic, several)
 
 
 def _read(bootstrap: str, topic: str, count: int) -> list[Record]:
@@ -54,11 +65,15 @@ def _read(bootstrap: str, topic: str, count: int) -> list[Record]:
     return sorted(found, key=lambda each: (each.partition, each.offset))
 
 
-def _write(bootstrap: str, topic: str, record: Record) -> None:
-    producer = KafkaProducer(bootstrap_servers=bootstrap.split(","))
-    headers = list(record.headers)
+def _write(bootstrap: str, topic: str, several: Sequence[Record]) -> None:
+    producer = KafkaProducer(bootstrap_servers=bootstrap.split(","), linger_ms=5000)
     try:
-        sent = producer.send(topic, record.value, key=record.key, headers=headers, partition=record.partition)
-        sent.get(timeout=PATIENCE)
+        sent = [
+            producer.send(topic, each.value, key=each.key, headers=list(each.headers), partition=each.partition)
+            for each in several
+        ]
+        producer.flush(timeout=PATIENCE)
+        for each in sent:
+            each.get(timeout=PATIENCE)
     finally:
         producer.close(timeout=PATIENCE)
