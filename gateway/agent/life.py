@@ -119,7 +119,7 @@ class Life:
     async def _positions(self) -> None:
         failing = False
         while True:
-            await self._seat.due()
+            await self._seat.due.wait()
             try:
                 await self._seat.write()
             except Lost:

@@ -29,7 +29,8 @@ class Seat:
         self._written: dict[int, int] = {}
         """Which one it was: what is late must not move it back."""
         self._finished: dict[int, int] = {}
-        self._due = asyncio.Event()
+        self.due = asyncio.Event()
+        """There is something to write."""
         self._writing = asyncio.Lock()
 
     def assigned(self) -> None:
@@ -90,24 +91,20 @@ class Seat:
     def finished(self, partition: int, position: int) -> None:
         """Everything below it is; it is written a little later, together with others."""
         self._finished[partition] = position
-        self._due.set()
-
-    async def due(self) -> None:
-        """Wait until there is something to write."""
-        await self._due.wait()
+        self.due.set()
 
     async def write(self) -> None:
         """Write what has been finished, to the disk and then to the group; what is just being written is waited for."""
         async with self._writing:
             positions, self._finished = self._finished, {}
-            self._due.clear()
+            self.due.clear()
             try:
                 await self._written_down(positions)
             except Lost:
                 raise
             except BaseException:  # not written this time, or broken off
                 self._finished = positions | self._finished
-                self._due.set()
+                self.due.set()
                 raise
 
     async def _write(self, positions: Mapping[int, int]) -> None:
