@@ -144,11 +144,11 @@ async def test_more_keys_than_a_gateway_has_are_none(desk: Desk) -> None:
 async def test_a_file_that_is_gone(desk: Desk, tmp_path: Path) -> None:
     """The gateway's word on it is final; all else may pass."""
     with pytest.raises(Gone):
-        await desk.gateway.download("f1", tmp_path / "f1", digest(b""))
+        await desk.gateway.download("f1", tmp_path / "f1", digest(b""), 100)
     desk.double.files["f2"] = b"two"
     desk.double.faults.append(refusal(503, "attachment.unavailable"))
     with pytest.raises(Unreachable):
-        await desk.gateway.download("f2", tmp_path / "f2", digest(b"two"))
+        await desk.gateway.download("f2", tmp_path / "f2", digest(b"two"), 100)
 
 
 @dataclass(frozen=True, slots=True)
