@@ -12,6 +12,8 @@ __all__ = ["kafka", "server", "shared", "url"]
 HERE = Path(__file__).parent
 GROUPS = {"kafka": "kafka", "guarded": "kafka", "running": "demonstration"}
 """Fixtures that cost much: all tests that need one of them run in one of the workers, which starts it once."""
+TOGETHER = ("system/test_workers.py",)
+"""They look for free ports of their own, and would find each other's."""
 QUIET = (
     "edge/test_listener.py",  # how long one may take to ask and to read
     "edge/test_strangers.py",  # what a failure costs is measured
@@ -37,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _group(item: pytest.Item, place: str) -> str | None:
     """None: it may run anywhere."""
+    if place in TOGETHER:
+        return place
     if not isinstance(item, pytest.Function):
         return None
     named = [GROUPS[name] for name in item.fixturenames if name in GROUPS]

@@ -104,9 +104,11 @@ async def hostile(
 ) -> AsyncIterator[System]:
     """A raw server: each connection is handed to the behaviour, and closed when that ends."""
     system = System("")
+    going: set[asyncio.Task[None] | None] = set()  # what waits for ever would be collected as garbage otherwise
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         system.connections += 1
+        going.add(asyncio.current_task())
         try:
             await behaviour(Line(reader, writer, system))
         except (asyncio.IncompleteReadError, ConnectionError):
