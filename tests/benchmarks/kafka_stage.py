@@ -15,7 +15,7 @@ from deploy.kafka.artefacts import NotThere, fetched, java
 from deploy.kafka.broker import started
 from tests.benchmarks.callers import CONNECTIONS
 from tests.benchmarks.contenders import processor_seconds
-from tests.benchmarks.post_stage import BODY, KAFKA, PARTITIONS, Serving, agent, surroundings
+from tests.benchmarks.post_stage import BODY, KAFKA, PARTITIONS, SITE, Serving, agent, surroundings
 
 TOPIC = "bare"
 PATIENCE = 120.0
@@ -75,7 +75,8 @@ def _fetching(gateway: Serving, bootstrap: str) -> Iterator[int]:
     """An agent's process."""
     command = agent(gateway.folder, f"http://127.0.0.1:{gateway.port}", bootstrap)
     with (gateway.folder / "agent.txt").open("wb") as log:
-        process = subprocess.Popen(command, env=surroundings(gateway.folder), stdout=log, stderr=log)  # noqa: S603 - ours
+        environment = {**surroundings(gateway.folder), "GATEWAY_KEYS": str(gateway.folder / SITE)}
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603 - ours
     try:
         yield process.pid
     finally:

@@ -2,6 +2,7 @@
 
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ KAFKA = "kafka"
 AGENT = "agent"
 """The system of the agency behind Kafka that reports for it."""
 PARTITIONS = 12
+SITE = "site"
+"""The agency's own keys folder: a gateway starts with no private keys of others."""
 BODY = orjson.dumps({"subject": "A notice of one KiB", "text": "n" * 976})
 _SCHEMA = {
     "type": "object",
@@ -65,11 +68,15 @@ def serving(
     jwk = _founded(folder, recipient, KAFKA if bootstrap else None)
     if bootstrap:
         _cluster(folder, bootstrap)
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    issuer = f"http://127.0.0.1:{port}"
     environment = {
         **surroundings(folder),
+        "GATEWAY_ISSUER": issuer,
         "GATEWAY_DATABASE": database or f"sqlite:///{folder / 'gateway.sqlite3'}",
         "GATEWAY_ATTACHMENTS": str(folder / "attachments"),
-        "GATEWAY_LISTEN": "127.0.0.1:0",
+        "GATEWAY_LISTEN": f"127.0.0.1:{port}",
         "GATEWAY_OPERATIONS_LISTEN": "127.0.0.1:0",
         "GATEWAY_RUN_ADAPTERS": "true",
     }
@@ -81,7 +88,7 @@ def serving(
             [sys.executable, "-m", "gateway", "serve"], env=environment, stdout=subprocess.PIPE, stderr=errors
         )
     try:
-        yield Serving(process.pid, _port(process), _token(folder, jwk), folder)
+        yield Serving(process.pid, _port(process), _token(folder, jwk, issuer), folder)
     finally:
         process.terminate()
         process.wait(60)
@@ -151,7 +158,9 @@ def _client(folder: Path, way: str) -> str:
     name = f"office_{way}.{AGENT}"
     private, public = keys.new_client_key(INSTANCE)
     keys.save(folder / "keys" / "agencies" / f"{name}.jwks.json", public)
-    keys.save(folder / "keys" / f"{name}.jwk.json", private)
+    home = folder / SITE / "private"
+    home.mkdir(parents=True)
+    keys.save(home / f"{name}.jwk.json", private)
     return name
 
 
@@ -214,10 +223,10 @@ def _write(path: Path, value: Mapping[str, object]) -> None:
         _YAML.dump(dict(value), file)
 
 
-def _token(folder: Path, jwk: dict[str, object]) -> str:
+def _token(folder: Path, jwk: dict[str, object], issuer: str) -> str:
     now = int(datetime.now(UTC).timestamp())
     claims: dict[str, object] = {
-        "iss": "http://127.0.0.1:8080",
+        "iss": issuer,
         "aud": INSTANCE,
         "sub": SENDER,
         "client_id": SENDER,
