@@ -16,6 +16,7 @@ TOGETHER = ("system/test_workers.py",)
 """They look for free ports of their own, and would find each other's."""
 QUIET = (
     "edge/test_listener.py",  # how long one may take to ask and to read
+    "edge/test_roster.py",  # a worker has a second to answer
     "edge/test_strangers.py",  # what a failure costs is measured
     "faults/test_kafka_down.py",  # what a cluster that is away costs exchanges and other ways is measured
     "operations/test_live.py",  # alerts whose windows are a hundredth of the real ones

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import socket
@@ -111,8 +112,8 @@ def surroundings(server: Server, catalogue: Path, urls: dict[str, str] | None = 
 
 
 def free_ports(number: int) -> int:
-    """The first of so many in a row, below those that the system hands out."""
-    for first in range(20_000, 32_000, number):
+    """The first of so many in a row, below those that the system and the brokers take; others than the last time."""
+    for first in random.sample(range(10_000, 19_000, number), 1000):
         with ExitStack() as stack, suppress(OSError):
             for port in range(first, first + number):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
