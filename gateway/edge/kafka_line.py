@@ -6,9 +6,11 @@ thread of its own.
 """
 
 import logging
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from selectors import DefaultSelector, SelectorKey
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,6 +40,25 @@ class Silent(ClusterFailed):
     """There was no answer, neither yes nor no."""
 
 
+class _Sockets(DefaultSelector):
+    """Closes every socket that was waited for: the library leaves open those of a connection that never came to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: list[socket.socket] = []
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> SelectorKey:
+        """Wait for it."""
+        self._seen = [fileobj, *(each for each in self._seen if each is not fileobj and each.fileno() >= 0)]
+        return super().register(fileobj, events, data)
+
+    def close(self) -> None:
+        """Wait for none."""
+        for each in self._seen:
+            each.close()
+        super().close()
+
+
 class Line:
     """A connection to a cluster; ask within ``with``."""
 
@@ -51,6 +72,7 @@ class Line:
         self._options = {
             **client_options(connection, files),
             "client_id": "gateway-topics",
+            "selector": _Sockets,
             "request_timeout_ms": milliseconds,
             "socket_connection_setup_timeout_ms": milliseconds,
             "socket_connection_setup_timeout_max_ms": milliseconds,
