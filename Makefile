@@ -25,11 +25,12 @@ demo-kafka: setup
 	$(BIN)/python -m deploy.kafka.broker --port 0 $(BIN)/gateway demo --kafka {kafka} $(DEMO)
 
 # Most tests wait for something, so that three at a time keep two processors busy; what measures time comes last, alone.
+# A file's tests share a worker, with the broker that they start; the order is that of tests/conftest.py.
 test: setup
 ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
 else
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not quiet"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not quiet"
 	$(BIN)/python -m pytest -m quiet
 endif
 

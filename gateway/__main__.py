@@ -1,47 +1,97 @@
-"""The commands: serve, check, explain, migrate, suspend, agreement, mandate, documents, journal, keys, demo, others."""
+"""The commands: serve, check, explain, migrate, suspend, agreement, mandate, documents, journal, keys, demo, others.
+
+Each is loaded when it is asked for: a look at a catalogue needs neither a server nor a database.
+"""
 
 import runpy
 import sys
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from gateway import __version__
-from gateway.commands import agent, agreement, documents, journal, keys, mandate, topics
-from gateway.commands.check import check
-from gateway.commands.explain import explain
-from gateway.commands.migrate import migrate
-from gateway.commands.send import send
-from gateway.commands.serve import serve, worker
-from gateway.commands.suspend import lift, listing, suspend
 from gateway.commands.terminal import fail
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The inter-agency data exchange gateway.")
+PLACES = {
+    "serve": "serve.serve",
+    "worker": "serve.worker",
+    "check": "check.check",
+    "explain": "explain.explain",
+    "migrate": "migrate.migrate",
+    "send": "send.send",
+    "suspend": "suspend.suspend",
+    "lift": "suspend.lift",
+    "suspensions": "suspend.listing",
+    "agent": "agent.app",
+    "agreement": "agreement.app",
+    "mandate": "mandate.app",
+    "documents": "documents.app",
+    "journal": "journal.app",
+    "keys": "keys.app",
+    "topics": "topics.app",
+}
+"""Where in ``gateway.commands`` each one is: a function, or an application with commands of its own."""
+HIDDEN = ("worker",)
+
+
+class _Commands(MutableMapping[str, Any]):
+    """By their names, those of this module and those that are still to be loaded."""
+
+    def __init__(self, loaded: MutableMapping[str, Any]) -> None:
+        self._loaded = loaded
+        self._names = dict.fromkeys((*PLACES, *loaded))
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded and name in PLACES:
+            self._loaded[name] = _loaded(name)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._loaded[name], self._names[name] = command, None
+
+    def __delitem__(self, name: str) -> None:
+        del self._names[name], self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class _Program(TyperGroup):
+    def __init__(self, **said: Any) -> None:
+        super().__init__(**said)
+        self.commands = _Commands(self.commands)
+
+
+def _loaded(name: str) -> Any:
+    module, _, what = PLACES[name].partition(".")
+    found = getattr(import_module(f"gateway.commands.{module}"), what)
+    command: Any
+    if isinstance(found, typer.Typer):
+        command = typer.main.get_group(found)
+    else:
+        alone = typer.Typer(add_completion=False)
+        alone.command(hidden=name in HIDDEN)(found)
+        command = typer.main.get_command(alone)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    cls=_Program, no_args_is_help=True, add_completion=False, help="The inter-agency data exchange gateway."
+)
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-app.command()(serve)
-app.command(hidden=True)(worker)
-app.command()(check)
-app.command()(explain)
-app.command()(migrate)
-app.command()(send)
-app.command()(suspend)
-app.command()(lift)
-app.command("suspensions")(listing)
-app.add_typer(agent.app, name="agent")
-app.add_typer(agreement.app, name="agreement")
-app.add_typer(mandate.app, name="mandate")
-app.add_typer(documents.app, name="documents")
-app.add_typer(journal.app, name="journal")
-app.add_typer(keys.app, name="keys")
-app.add_typer(topics.app, name="topics")
 
 
 @app.command()

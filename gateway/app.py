@@ -21,7 +21,7 @@ from gateway.core.limits import day_of
 from gateway.core.model import Catalogue
 from gateway.core.refusal import Refusal
 from gateway.core.standing import overlay
-from gateway.edge import api, keys, oauth, operations, tracing
+from gateway.edge import api, keys, lookups, oauth, operations, tracing
 from gateway.edge.control import Orders, carry_out, taking
 from gateway.edge.database import give_back, opened, warn_of_owner
 from gateway.edge.documents.takers import Takers
@@ -338,7 +338,7 @@ async def _orders_taken(stack: contextlib.AsyncExitStack, settings: Settings, jo
     """On SQLite nobody else can write, so that this process does what operators order."""
     if named(settings.database):
         return
-    known = {**orders(settings.instance), **more}
+    known = {**orders(settings.instance), **lookups.orders(settings.instance), **more}
     place = database_path(settings.database)
     try:
         await stack.enter_async_context(taking(place, lambda order: carry_out(order, known, journal)))

@@ -4,6 +4,7 @@ It has a journal's writer of its own, so that an exchange never waits for somebo
 """
 
 import asyncio
+import collections
 import contextlib
 import os
 import time
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.core.model import Catalogue
+from gateway.core.receipt import STATEMENT
 from gateway.core.refusal import Refusal
 from gateway.edge.control import Orders
 from gateway.edge.documents import orders
@@ -200,7 +202,7 @@ class Mailroom:
             unseal=around.keyring.open,
             meters=around.meters,
             tell=Untaken(time.monotonic).note,
-            attest=attesting(around.settings.instance, signer(around.keyring.signing)),
+            attest=attesting(around.settings.instance, signer(around.keyring.signing, STATEMENT)),
         )
         self.dispatcher = Dispatcher(Desk(hand, self.post, self.scribe), self.reader)
         stack.push_async_callback(self.dispatcher.close, around.settings.shutdown_seconds)
@@ -242,8 +244,8 @@ class Mailroom:
     def _happened(self, about: Sequence[Happened]) -> None:
         """This process wrote something down of documents."""
         meters = self._around.meters
-        for _, service, step in about:
-            meters.child(meters.documents, service, step).inc()
+        for what, times in collections.Counter((service, step) for _, service, step in about).items():
+            meters.child(meters.documents, *what).inc(times)
         self.waiters.tell({document for document, _, _ in about})
 
     def _arrived(self, to: Iterable[Addressee]) -> None:

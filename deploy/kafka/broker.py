@@ -93,8 +93,10 @@ class Broker:
         self._reap(None)
 
     def pause(self) -> None:
-        """Its connections stay, and nothing answers."""
+        """Its connections stay, and nothing answers any more when this returns."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

@@ -1,11 +1,17 @@
-"""The file in which the agent keeps what it knows: SQLite, one durable transaction for each call, in a thread."""
+"""The file in which the agent keeps what it knows: SQLite, in a thread; each call ends when its work is on the disk.
+
+What is asked for while the disk works goes there together: one transaction, and one wait for the disk, for all of it.
+"""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,45 +80,115 @@ insert into reports (n) values (0);
 """
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Work that waits for its turn."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    reads: bool
+    """It changes nothing, and needs no transaction."""
+    answer: "asyncio.Future[Any]"
+
+
 class Base:
-    """The open file. Each call is one transaction in its thread."""
+    """The open file. Of works that share a transaction, one that fails takes back itself alone."""
 
     def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
         self._connection = connection
         self._thread = thread
+        self._waiting: list[_Asked] = []
+        self._under_way: asyncio.Future[list[tuple[_Asked, object]]] | None = None
 
     async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What ``work`` gives, once it is on the disk. Raises Unwritten."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transacted, work)
+        found: T = await self._asked(work, reads=False)
+        return found
 
     async def rows(self, select: str, *values: object) -> list[Row]:
         """What a question finds. Raises Unwritten."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._found, select, values)
+        found: list[Row] = await self._asked(lambda base: base.execute(select, values).fetchall(), reads=True)
+        return found
 
     async def do(self, statement: str, *values: object) -> None:
         """One statement."""
         await self.transact(lambda base: base.execute(statement, values))
 
-    def _found(self, select: str, values: tuple[object, ...]) -> list[Row]:
-        try:
-            return self._connection.execute(select, values).fetchall()
-        except sqlite3.Error as error:
-            raise Unwritten(f"the agent's memory cannot be read: {error}") from error
+    async def close(self) -> None:
+        """What was asked for before is on the disk."""
+        while self._under_way is not None:
+            await asyncio.wait([self._under_way])
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
 
-    def _transacted(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        base = self._connection
-        try:
-            base.execute("begin immediate")
-            try:
-                found = work(base)
-                base.execute("commit")
-            except BaseException:
-                if base.in_transaction:
-                    base.execute("rollback")
-                raise
-        except sqlite3.Error as error:
-            raise Unwritten(f"the agent's memory cannot be used: {error}") from error
-        return found
+    async def _asked(self, work: Callable[[sqlite3.Connection], Any], *, reads: bool) -> Any:
+        asked = _Asked(work, reads, asyncio.get_running_loop().create_future())
+        self._waiting.append(asked)
+        if self._under_way is None:
+            self._go()
+        return await asked.answer
+
+    def _go(self) -> None:
+        """All that waits, but for whoever has gone meanwhile."""
+        together, self._waiting = [each for each in self._waiting if not each.answer.done()], []
+        if together:
+            loop = asyncio.get_running_loop()
+            self._under_way = loop.run_in_executor(self._thread, _done, self._connection, together)
+            self._under_way.add_done_callback(partial(self._answered, together))
+
+    def _answered(self, together: Sequence[_Asked], done: "asyncio.Future[list[tuple[_Asked, object]]]") -> None:
+        self._under_way = None
+        error = done.exception()
+        for asked, found in [(each, error) for each in together] if error else done.result():
+            if asked.answer.done():
+                continue
+            if isinstance(found, BaseException):
+                asked.answer.set_exception(found)
+            else:
+                asked.answer.set_result(found)
+        self._go()
+
+
+def _done(base: sqlite3.Connection, together: Sequence[_Asked]) -> list[tuple[_Asked, object]]:
+    """With what each gives or raises. Reads come first: none sees what is not on the disk yet."""
+    found = [(each, _tried(base, each.work)) for each in together if each.reads]
+    if writes := [each for each in together if not each.reads]:
+        found += zip(writes, _written(base, [each.work for each in writes]), strict=True)
+    return found
+
+
+def _tried(base: sqlite3.Connection, work: Callable[[sqlite3.Connection], object]) -> object:
+    try:
+        return work(base)
+    except sqlite3.Error as error:
+        return _unwritten(error)
+    except Exception as error:  # noqa: BLE001 - whoever asked gets it
+        return error
+
+
+def _written(base: sqlite3.Connection, works: Sequence[Callable[[sqlite3.Connection], object]]) -> list[object]:
+    """In one transaction, which is on the disk at the end, or nothing of it."""
+    found: list[object] = []
+    try:
+        base.execute("begin immediate")
+        for work in works:
+            base.execute("savepoint own")
+            found.append(_tried(base, work))
+            if not base.in_transaction:  # a disk that is full has taken back all of it
+                raise sqlite3.OperationalError(str(found[-1]))
+            if isinstance(found[-1], Exception):
+                base.execute("rollback to own")
+            base.execute("release own")
+        base.execute("commit")
+    except sqlite3.Error as error:
+        with contextlib.suppress(sqlite3.Error):
+            base.execute("rollback")
+        return [_unwritten(error) for _ in works]
+    return found
+
+
+def _unwritten(error: sqlite3.Error) -> Unwritten:
+    said = Unwritten(f"the agent's memory cannot be used: {error}")
+    said.__cause__ = error
+    return said
 
 
 def open_file(path: Path) -> tuple[sqlite3.Connection, str]:

@@ -167,7 +167,8 @@ class Handing:
             known = handling.taken(begun, accepted.number)
             await self._surely(begun.partition, lambda: self._write(known))
             desk.meters.handed_over(begun.service, str(known.outcome), desk.clock() - since)
-            await desk.files.forgotten(begun.document)
+            if going.envelope["attachments"]:
+                await desk.files.forgotten(begun.document)
             return None
         finally:
             self.busy = False

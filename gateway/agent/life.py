@@ -12,9 +12,13 @@ from gateway.agent.gate import Gate
 from gateway.agent.line import Died, Line, Lost, Unheld
 from gateway.agent.pace import Pace
 from gateway.agent.partition import Partition
-from gateway.agent.ports import Desk, Route, Unwritten
+from gateway.agent.ports import Desk, Route, Unreachable, Unwritten
 from gateway.agent.seat import Seat
+from gateway.core import handling
 from gateway.edge.tasks import cancelled
+
+MAX_STRANDED = 100
+"""Documents of one partition that were not finished here, about which the gateway is asked in one cleaning."""
 
 log = structlog.get_logger()
 
@@ -153,8 +157,8 @@ class Life:
             self._measured(ends)
             if self._desk.clock() - forgot >= self._pace.forget:
                 forgot = self._desk.clock()
-                with contextlib.suppress(Lost, Unheld, Unwritten):
-                    await self._forgotten(sorted(self._held))
+                with contextlib.suppress(Lost, Unheld, Unwritten, Unreachable, TimeoutError):
+                    await self._forgotten()
 
     def _measured(self, ends: Mapping[int, int]) -> None:
         """Raises Died."""
@@ -171,11 +175,16 @@ class Life:
             if held.silent >= self._pace.stalls:
                 raise Died(f"nothing comes of partition {number}, though {behind} records are there")
 
-    async def _forgotten(self, partitions: list[int]) -> None:
-        """By the beginning of the partition, never by time (A17)."""
-        if partitions:
-            for number, begins in (await self._line.begins(partitions)).items():
-                await self._desk.memory.forget(number, begins)
+    async def _forgotten(self) -> None:
+        """By the beginning of the partition, never by time (A17); also of those that others read by now."""
+        memory, found = self._desk.memory, await self._line.begins()
+        for number, begins in found.items():
+            await memory.forget(number, begins)
+        async with asyncio.timeout(self._pace.answer):  # what is not asked in time is asked the next time
+            for number, begins in found.items():
+                for document in await memory.stranded(number, begins, MAX_STRANDED):
+                    if handling.over(await self._desk.upstream.state(document)):
+                        await memory.drop(document, number, begins)
 
 
 def _fault(task: "asyncio.Task[None]") -> BaseException | None:

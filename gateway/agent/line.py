@@ -68,10 +68,11 @@ class Line:
         found = int(self._consumer._coordinator.generation)  # noqa: SLF001 - aiokafka shows it nowhere else
         return None if found == _NOBODY else found
 
-    async def begins(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """The first positions that the topic still holds."""
+    async def begins(self, partitions: Sequence[int] | None = None) -> Mapping[int, int]:
+        """The first positions that the topic still holds; without ``partitions`` of all of them, whoever reads them."""
+        wanted = sorted(self._consumer.partitions_for_topic(self._topic) or ()) if partitions is None else partitions
         async with self._asked():
-            found = await self._consumer.beginning_offsets([self._there(each) for each in partitions])
+            found = await self._consumer.beginning_offsets([self._there(each) for each in wanted])
         return {there.partition: begin for there, begin in found.items()}
 
     async def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
@@ -88,15 +89,15 @@ class Line:
         said = found.get(there)
         return (None, "") if said is None or said.offset < 0 else (said.offset, said.metadata)
 
-    async def commit(self, positions: Mapping[int, int], beside: str) -> None:
-        """Write the group's positions, as a member of the generation of now, or not at all.
+    async def commit(self, positions: Mapping[int, tuple[int, str]]) -> None:
+        """Write the group's positions, and what stands beside each, as a member of this generation, or not at all.
 
         aiokafka's own ``commit`` waits for its turn and for a coordinator, tries again after what may have been
         passing, and signs each time with the generation of that moment: a position that was late could then be written
         over that of the member which the partition belongs to by now.
         """
         generation, coordinator = self.generation, self._consumer._coordinator  # noqa: SLF001 - see above
-        offsets = {self._there(each): OffsetAndMetadata(at, beside) for each, at in positions.items()}
+        offsets = {self._there(each): OffsetAndMetadata(*at) for each, at in positions.items()}
         async with self._asked():
             await coordinator.ensure_coordinator_known()
             async with coordinator._commit_lock:  # noqa: SLF001 - same

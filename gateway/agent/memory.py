@@ -24,6 +24,7 @@ FORGOTTEN_AT_ONCE = 5_000
 """Documents that one transaction forgets."""
 
 _TOLD = "told"
+_STRANDED = f"part = ? and position < ? and standing in ('{Standing.BEGUN}', '{Standing.FREE}')"
 
 
 class Seen:
@@ -64,6 +65,16 @@ class Seen:
         """Never what is not finished, nor what the gateway was not told."""
         while await self._base.transact(lambda base: _forget(base, partition, below)) == FORGOTTEN_AT_ONCE:
             pass
+
+    async def stranded(self, partition: int, below: int, limit: int) -> Sequence[str]:
+        """In no order: where many stay, each has its turn."""
+        select = f"select id from seen where {_STRANDED} order by random() limit ?"  # noqa: S608 - words of this module
+        return tuple(str(row[0]) for row in await self._base.rows(select, partition, below, limit))
+
+    async def drop(self, document: str, partition: int, below: int) -> None:
+        """Unless another record of it came meanwhile."""
+        statement = f"delete from seen where {_STRANDED} and id = ?"  # noqa: S608 - words of this module
+        await self._base.do(statement, partition, below, document)
 
 
 class Due:
@@ -158,11 +169,11 @@ async def opened(path: Path) -> AsyncIterator[Ledger]:
     with ThreadPoolExecutor(1, "memory") as thread:
         loop = asyncio.get_running_loop()
         connection, identity = await loop.run_in_executor(thread, open_file, path)
+        base = Base(connection, thread)
         try:
-            base = Base(connection, thread)
             yield Ledger(base, Seen(base), Due(base), Ground(base, identity))
         finally:
-            await loop.run_in_executor(thread, connection.close)
+            await base.close()
 
 
 def _look(base: sqlite3.Connection, document: str) -> Known | None:

@@ -41,8 +41,9 @@ class Pace:
     """Each failure doubles the pause, from the first to the longest."""
     longest_document: float = 300.0
     """The same, where it is one document that is not taken."""
-    patience: int = 60
-    """Times that the system takes nothing but other documents, before they wear out the tries of this one: hours."""
+    patience: int = 12
+    """Times that the system says of one document alone that it takes nothing, before they wear out its tries: with
+    these, and with a few other documents in between each time, it is rejected after about an hour."""
     misreads: int = 3
     """Times that a record cannot be read, before it is passed over."""
     again: float = 2.0

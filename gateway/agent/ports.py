@@ -221,6 +221,12 @@ class Memory(Protocol):
     async def forget(self, partition: int, below: int) -> None:
         """Documents whose records the topic does not hold any more, and whose outcomes were told."""
 
+    async def stranded(self, partition: int, below: int, limit: int) -> Sequence[str]:
+        """Some of those that were not finished here, and whose records the topic does not hold any more."""
+
+    async def drop(self, document: str, partition: int, below: int) -> None:
+        """One of those: nobody is handed it any more."""
+
 
 class Dues(Protocol):
     """What the gateway has yet to be told, beside the memory in one file. Raises Unwritten."""

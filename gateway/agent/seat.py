@@ -29,6 +29,7 @@ class Seat:
         self._written: dict[int, int] = {}
         """Which one it was: what is late must not move it back."""
         self._finished: dict[int, int] = {}
+        self._doubtful_below: dict[int, int] = {}
         self.due = asyncio.Event()
         """There is something to write."""
         self._writing = asyncio.Lock()
@@ -43,16 +44,16 @@ class Seat:
         line, places = self._line, self._desk.places
         begins = (await line.begins([partition]))[partition]
         ends = (await line.ends([partition]))[partition]
-        committed, by = await line.committed(partition)
-        reached = await places.reached(partition)
-        ours = by == places.identity
-        start = handling.start(Found(begins=begins, ends=ends, committed=committed, reached=reached, ours=ours))
+        committed, beside = await line.committed(partition)
+        reached, doubt = await places.reached(partition), handling.doubt_of(beside, places.identity)
+        start = handling.start(Found(begins=begins, ends=ends, committed=committed, reached=reached, doubt=doubt))
         if start.expected is not None:
             where = {"partition": partition, "expected": start.expected, "begins": start.position}
             log.error("records_missed", **where)
             await places.missed(Gap(partition, start.expected, start.position))
         await self._desk.memory.forget(partition, begins)
         self._written.pop(partition, None)
+        self._doubtful_below[partition] = start.doubtful_below
         await self._write({partition: start.position})
         await line.seek(partition, start.position)
         return start
@@ -118,7 +119,9 @@ class Seat:
         await self._desk.places.finished(further)
         self._hold()
         since = self._desk.clock()
-        await self._line.commit(further, self._desk.places.identity)
+        identity, doubt = self._desk.places.identity, self._doubtful_below
+        written = {each: (at, handling.beside(identity, at, doubt[each])) for each, at in further.items()}
+        await self._line.commit(written)
         self._confirmed |= dict.fromkeys(further, since)
         self._written |= further
 

@@ -51,8 +51,8 @@ class Source(Protocol):
         Raises upstream.Gone, ports.Unreachable, client.NotStored.
         """
 
-    async def files(self, document: str) -> Mapping[str, str]:
-        """The ids of a document's files, by digest. Raises upstream.Gone, ports.Unreachable."""
+    async def files(self, document: str) -> Mapping[str, Mapping[str, Any]]:
+        """A document's files, by digest. Raises upstream.Gone, ports.Unreachable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +95,34 @@ class Spool:
         self._source = source
         self._bounds = bounds
         self._finished = finished
-        self._under_way: set[str] = set()
         self._checked = _Checked()
-        self._held = 0
-        """Bytes that lie there, as counted last, with what was promised since."""
+        self._under_way: set[str] = set()
+        self._held: dict[str, int] = {}
+        """Bytes of each document's files, as counted last; of one under way those that are still to come, too."""
+        self._since: set[str] = set()
+        """Documents that were under way at some time since the last count began."""
+        self._counting = asyncio.Lock()
+        self._asking = asyncio.Lock()
+        """For room: what one is promised the next one must see."""
 
     async def fetched(self, document: str, attachments: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """See ``ports.Files``."""
         if not attachments:
             return ()
-        if document in self._under_way:
+        known = str(UUID(document))
+        if known in self._under_way:
             raise _later("its files are being fetched already")
-        self._under_way.add(document)
+        self._under_way.add(known)
+        self._since.add(known)
         try:
-            return [await self._one(str(UUID(document)), each) for each in attachments]
+            size = await _together(known, attachments, self._source, self._bounds.max_bytes)
+            async with self._asking:
+                await self._room(known, size)
+            return [await self._one(known, each) for each in attachments]
         except OSError as error:
             raise _later(f"{self._folder} cannot be written: {error.strerror}") from error
         finally:
-            self._under_way.discard(document)
+            self._under_way.discard(known)
 
     async def forgotten(self, document: str) -> None:
         """See ``ports.Files``: from now on they grow old."""
@@ -123,10 +133,9 @@ class Spool:
 
     async def _one(self, document: str, entry: Mapping[str, Any], *, named: bool = False) -> Mapping[str, Any]:
         """The gateway signed the digest and not the id: where the two do not go together, it is asked for it, once."""
-        name, digest, said = str(entry.get("attachment")), str(entry.get("digest")), entry.get("size")
-        size = min(said, MAX_FILE) if isinstance(said, int) and said > 0 else 0
+        name, digest = str(entry.get("attachment")), str(entry.get("digest"))
         try:
-            path = await self._there(document, name, digest, size)
+            path = await self._there(document, name, digest, _size(entry))
         except (Gone, NotStored) as error:
             true = None if named else await self._named(document, digest)
             if true in (name, None):
@@ -142,38 +151,50 @@ class Spool:
         if await asyncio.to_thread(path.is_file):
             await self._checked.hold(path, digest)
             return path
-        most = await self._room(path.parent, size)
+        free = (await asyncio.to_thread(shutil.disk_usage, path.parent)).free
+        most = min(MAX_FILE, free - SPARE_BYTES, self._bounds.max_bytes - sum(self._held.values()) + size)
         try:
             await self._source.download(name, path, digest, most)
         except Unreachable as error:
             raise _later(f"a file cannot be fetched: {error}") from error
-        self._held += max(0, await asyncio.to_thread(_bytes, path) - size)  # nobody signed the size
+        self._held[document] += max(0, await asyncio.to_thread(_bytes, path) - size)  # nobody signed the size
         self._checked.know(path, digest)
         return path
 
     async def _named(self, document: str, digest: str) -> str | None:
         """The id of the document's file with this digest; None where the gateway knows none."""
         try:
-            return (await self._source.files(document)).get(digest)
+            found = (await self._source.files(document)).get(digest)
         except Gone:
             return None
         except Unreachable as error:
             raise _later(f"a file cannot be fetched: {error}") from error
+        return None if found is None else str(found.get("attachment"))
 
-    async def _room(self, place: Path, size: int) -> int:
-        """The most that one file may take there. Raises NotTaken where the disk, or what may lie there, is full."""
+    async def _room(self, document: str, size: int) -> None:
+        """Have room for all of its files before the first: two that wait for each other's would wait for ever.
+
+        Raises NotTaken where the disk, or what may lie there, is full.
+        """
+        place = self._folder / document
         for each in (self._folder, place):  # of what is made on the way to it, mkdir gives the mode to the last alone
             await asyncio.to_thread(each.mkdir, 0o700, parents=True, exist_ok=True)
+        lies = self._held[document] = await asyncio.to_thread(_weight, place)
+        most = self._bounds.max_bytes
+        others = [self._folder / each for each in self._under_way if each != document]
+        there = sum([await asyncio.to_thread(_weight, each) for each in others])
         free = (await asyncio.to_thread(shutil.disk_usage, place)).free
-        if free - size < SPARE_BYTES:
+        owed = sum(self._held.get(each.name, 0) for each in others) - there
+        if free - owed - max(0, size - lies) < SPARE_BYTES:
             raise _later("the disk has no room for its files")
-        if self._held + size > self._bounds.max_bytes:
+        if self._beside(document) + size > most:
             await self._counted()
-            if self._held + size > self._bounds.max_bytes:
-                raise _later("as many bytes of files lie here as agent.yaml allows")
-        most = min(MAX_FILE, free - SPARE_BYTES, self._bounds.max_bytes - self._held)
-        self._held += size
-        return most
+        if self._beside(document) + size > most:
+            raise _later("as many bytes of files lie here as agent.yaml allows")
+        self._held[document] = max(size, lies)
+
+    def _beside(self, document: str) -> int:
+        return sum(self._held.values()) - self._held.get(document, 0)
 
     async def go_on(self) -> None:
         """Once an hour, for ever."""
@@ -199,8 +220,11 @@ class Spool:
         await self._counted()
 
     async def _counted(self) -> None:
-        with contextlib.suppress(OSError):  # it is counted again before anything is refused for it
-            self._held = await asyncio.to_thread(_weight, self._folder)
+        async with self._counting:
+            self._since = set(self._under_way)
+            with contextlib.suppress(OSError):  # it is counted again before anything is refused for it
+                counted = await asyncio.to_thread(_weights, self._folder)
+                self._held = counted | {each: self._held.get(each, 0) for each in self._since}
 
     async def _looked_at(self, place: Path) -> None:
         age = await asyncio.to_thread(_age, place)
@@ -212,6 +236,25 @@ class Spool:
             await asyncio.to_thread(shutil.rmtree, place)
         else:
             await asyncio.to_thread(_aged, place, age + 1)
+
+
+async def _together(document: str, attachments: Sequence[Mapping[str, Any]], source: Source, most: int) -> int:
+    """Bytes of all of its files. Raises NotTaken: one that can never lie here wears out its tries, as poison does (A9).
+
+    Nobody signed the sizes, and whoever forged them must not have it rejected (A8): the gateway is asked.
+    """
+    size = sum(map(_size, attachments))
+    if size <= most:
+        return size
+    try:
+        named = await source.files(document)
+        size = sum(_size(named[str(each.get("digest"))]) for each in attachments)
+    except (Gone, KeyError, Unreachable) as error:
+        raise _later(f"the gateway does not say how large its files are: {type(error).__name__}") from error
+    if size > most:
+        detail = f"its files have {size} bytes together, and agent.yaml allows {most} for all that lie here"
+        raise NotTaken(detail, sent=False, whole=False)
+    return size
 
 
 def _later(detail: str) -> NotTaken:
@@ -226,13 +269,21 @@ def _lost(name: str, error: Gone | NotStored) -> NotTaken:
     return _later(f"a file cannot be kept: {error}")
 
 
+def _size(entry: Mapping[str, Any]) -> int:
+    said = entry.get("size")
+    return min(said, MAX_FILE) if isinstance(said, int) and said > 0 else 0
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return digest_field(hashlib.file_digest(file, "sha256").digest())
 
 
 def _bytes(path: Path) -> int:
-    return path.stat().st_size
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # it has another name since it was listed, or went
+        return 0
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -249,8 +300,12 @@ def _is_documents(place: Path) -> bool:
         return False
 
 
+def _weights(folder: Path) -> dict[str, int]:
+    return {each.name: _weight(each) for each in _folders(folder)}
+
+
 def _weight(folder: Path) -> int:
-    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+    return sum(_bytes(each) for each in folder.rglob("*") if each.is_file())
 
 
 def _age(place: Path) -> int | None:

@@ -101,7 +101,9 @@ class Gateway:
             case _:
                 pass
         try:
-            await self._client.answer(report.document, str(report.outcome), timeout=CALL_SECONDS, **said)
+            told = await self._client.answer(report.document, str(report.outcome), timeout=CALL_SECONDS, **said)
+            if (told["document"], told["state"]) != (report.document, str(report.outcome)):
+                raise Unanswered("what answered to an outcome spoke of something else: it was not the gateway")
         except Refused as error:
             if error.code in _ENDED:
                 self._noted(None)
@@ -126,8 +128,8 @@ class Gateway:
         self._noted(None)
         return [each.id for each in page], following
 
-    async def files(self, document: str) -> Mapping[str, str]:
-        """The ids of a document's files, by digest, as the gateway has them. Raises Gone, Unreachable."""
+    async def files(self, document: str) -> Mapping[str, Mapping[str, Any]]:
+        """A document's files, by digest, as the gateway has them. Raises Gone, Unreachable."""
         try:
             found = await self._client.document(document, timeout=CALL_SECONDS)
         except Unknown as error:
@@ -136,7 +138,7 @@ class Gateway:
             raise self._lost(error) from error
         given = found.members.get("attachments")
         entries = given if isinstance(given, list) else ()
-        return {str(each.get("digest")): str(each.get("attachment")) for each in entries if isinstance(each, dict)}
+        return {str(each.get("digest")): each for each in entries if isinstance(each, dict)}
 
     async def download(self, attachment: str, to: Path, digest: str, most: int) -> None:
         """One file, whole and checked. Raises Gone, Unreachable, and the client's NotStored for the disk."""

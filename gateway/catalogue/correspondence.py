@@ -177,6 +177,7 @@ _TEXT = {"type": "string"}
 _NAMES = {"type": "string", "maxLength": MAX_NAMED * len(f"group:{63 * 'x'}, ")}
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _WAIT = parameter("Prefer", "wait=20 waits until something changes.", _TEXT, required=False)
+_AT = _query("recipient", "Only this one of several.", _TEXT)
 _MAX = {"type": "integer", "minimum": 1, "maximum": 100}
 _PAGE = (
     _query("role", "Sent or received.", {"enum": ["sent", "received"]}),
@@ -206,7 +207,7 @@ def _ok(name: str) -> dict[str, Any]:
 _FOLLOWED = {
     "/v1/documents": {"get": _does("documents.list", "Your agency's documents, newest first", _ok("Documents"), _PAGE)},
     "/v1/documents/{id}": {
-        "get": _does("documents.show", "Where a document stands", _ok("Document"), (_ID, _WAIT)),
+        "get": _does("documents.show", "Where a document stands", _ok("Document"), (_ID, _AT, _WAIT)),
     },
     "/v1/documents/{id}/recall": {
         "post": _does("documents.recall", "Withdraw it", _ok("Answered"), (_ID,), "Recall"),

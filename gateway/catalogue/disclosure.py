@@ -4,15 +4,15 @@ What is handed over names it: the ``dataschema`` of CloudEvents 1.0. So it must 
 whole, under whichever of several agreements that part was cut.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from gateway.catalogue.bundling import DIALECT
 from gateway.catalogue.terms import held
 from gateway.core.delivery import State
 from gateway.core.minimise import cut_of, reduced
-from gateway.core.model import AgencyId, Catalogue, Grant, Kind, Service, ServiceId, SystemId, Visibility, agency_of
-from gateway.core.policy import shows
+from gateway.core.model import AgencyId, Catalogue, Grant, Kind, Pointer, Service, ServiceId, SystemId, agency_of
+from gateway.core.policy import provides, shows
 from gateway.core.receipt import TYPE
 from gateway.core.refusal import Refusal
 
@@ -53,10 +53,10 @@ def seen_by(
 ) -> Mapping[str, Any] | None:
     """The schema as the consumer's agency gets or gives what it describes; None without an agreement."""
     whole = (service.response if part == "response" else service.request).schema
-    open_to_all = service.kind is Kind.DOCUMENT or part == "request"
-    if open_to_all or _own(catalogue, consumer, service):
+    if service.kind is Kind.DOCUMENT or part == "request":
         return whole
-    return _as_disclosed(whole, _granted(catalogue, consumer, service))
+    cuts = {grant.disclosed for grant in _granted(catalogue, consumer, service)}
+    return disclosed(whole, cuts | {None} if _own(catalogue, consumer, service) else cuts)
 
 
 def told(catalogue: Catalogue, consumer: SystemId, service: Service) -> bool:
@@ -73,20 +73,13 @@ def identified(seen: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 def _known(catalogue: Catalogue, consumer: SystemId, service: Service) -> bool:
     """Whether the consumer may know of the service: as in the catalogue, or because its agency has to do with it."""
-    seen = _own(catalogue, consumer, service) or any(True for _ in _providers(catalogue, consumer, service))
-    return seen or any(True for _ in _granted(catalogue, consumer, service))
+    shown = any(True for _ in _providers(catalogue, consumer, service))
+    return shown or any(True for _ in _granted(catalogue, consumer, service))
 
 
 def _own(catalogue: Catalogue, consumer: SystemId, service: Service) -> bool:
-    """Whether the consumer's agency answers, takes or publishes it.
-
-    A way for all services takes restricted ones too: then only an agreement says that the agency has to do with one.
-    """
-    own = agency_of(consumer)
-    if catalogue.endpoint(own, service.id) is None:
-        return False
-    open_to_all = service.visibility is Visibility.MEMBERS
-    return open_to_all or any((own, service.id, each) in catalogue.grants for each in catalogue.systems)
+    """Whether the consumer's agency answers, takes or publishes it."""
+    return provides(catalogue, agency_of(consumer), service)
 
 
 def _providers(catalogue: Catalogue, consumer: SystemId, service: Service) -> Iterator[AgencyId]:
@@ -102,10 +95,9 @@ def _granted(catalogue: Catalogue, consumer: SystemId, service: Service) -> Iter
                 yield grant
 
 
-def _as_disclosed(whole: Mapping[str, Any], grants: Iterable[Grant]) -> Mapping[str, Any] | None:
-    """What each of the grants may leave of a value fits it; None where there is none."""
-    cuts = sorted({grant.disclosed for grant in grants}, key=str)
-    forms = [whole if cut is None else reduced(whole, cut_of(cut)) for cut in cuts]
+def disclosed(whole: Mapping[str, Any], cuts: Collection[tuple[Pointer, ...] | None]) -> Mapping[str, Any] | None:
+    """What any of the cuts leaves of a value fits it, where nothing is cut (None) the whole; None: there is no cut."""
+    forms = [whole if cut is None else reduced(whole, cut_of(cut)) for cut in sorted(set(cuts), key=str)]
     if len(forms) < 2:
         return forms[0] if forms else None
     definitions = {name: inner for form in forms for name, inner in form.get("$defs", {}).items()}

@@ -1,14 +1,14 @@
 """What a caller can do, as OpenAPI 3.1 and as a plain list: each caller sees the schemas as it gets the answers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from gateway import __version__
 from gateway.catalogue.correspondence import Correspondence
 from gateway.catalogue.description import PROBLEM, REFUSED, homed, parameter, ref
+from gateway.catalogue.disclosure import disclosed, seen_by
 from gateway.catalogue.terms import held
 from gateway.core.life import Span
-from gateway.core.minimise import cut_of, reduced
 from gateway.core.model import (
     AgencyId,
     Agreement,
@@ -17,7 +17,6 @@ from gateway.core.model import (
     Grant,
     Kind,
     Obligation,
-    Pointer,
     Service,
     SystemId,
 )
@@ -76,7 +75,7 @@ def _said(
 ) -> dict[str, Any]:
     """What is said: asked and answered, or sent and how it lives."""
     if service.life is None:
-        seen = _seen(catalogue, consumer, providers, service)
+        seen = seen_by(catalogue, consumer, service, "response")
         return {"effect": service.effect, "request": service.request.schema, "response": seen}
     life, files = service.life, service.life.attachments
     kinds = (
@@ -97,31 +96,13 @@ def _said(
 def _told(catalogue: Catalogue, consumer: SystemId, providers: tuple[AgencyId, ...], service: Service) -> Any:
     """The schema, whole to whoever sends; of an event as the subscriber gets it, and None without an agreement."""
     endpoints = (catalogue.endpoint(each, service.id) for each in providers)
-    if service.kind is Kind.DOCUMENT or any(each and consumer in publishers(each) for each in endpoints):
+    if any(each and consumer in publishers(each) for each in endpoints):
         return service.request.schema
-    grants = [grant for each in providers for _, grant in catalogue.grants.get((each, service.id, consumer), ())]
-    return _disclosed(service.request.schema, grants)
+    return seen_by(catalogue, consumer, service)
 
 
 def _spanned(span: Span) -> dict[str, float | int]:
     return {"working_days": span.working_days} if span.working_days else {"seconds": span.seconds}
-
-
-def _seen(catalogue: Catalogue, consumer: SystemId, providers: tuple[AgencyId, ...], service: Service) -> Any:
-    """The response schema as the consumer gets it from any of the providers; None without an agreement."""
-    grants = [grant for each in providers for _, grant in catalogue.grants.get((each, service.id, consumer), ())]
-    return _disclosed(service.response.schema, grants)
-
-
-def _disclosed(schema: Mapping[str, Any], grants: list[Grant]) -> Any:
-    if not grants:
-        return None
-    pointers: list[Pointer] = []
-    for grant in grants:
-        if grant.disclosed is None:
-            return schema
-        pointers += grant.disclosed
-    return reduced(schema, cut_of(pointers))
 
 
 def document(catalogue: Catalogue, consumer: SystemId, issuer: str) -> dict[str, Any]:
@@ -134,15 +115,18 @@ def document(catalogue: Catalogue, consumer: SystemId, issuer: str) -> dict[str,
             post.add(service, providers)
             continue
         for provider in providers:
-            grants = [grant for _, grant in catalogue.grants.get((provider, service.id, consumer), ())]
+            terms = list(held(catalogue, provider, service.id, consumer))
+            grants = [grant for _, grant, _ in terms]
             name = f"{provider}.{service.id}"
             schemas[f"{name}.request"] = homed(service.request.schema, f"{name}.request")
-            seen = _disclosed(service.response.schema, grants)
+            seen = disclosed(service.response.schema, [grant.disclosed for grant in grants])
             if seen is not None:
                 schemas[f"{name}.response"] = homed(seen, f"{name}.response")
             paths[f"/v1/exchange/{provider}/{service.id}"] = {
                 "post": _operation(service, provider, grants, name, answered=seen is not None)
             }
+            if any(on_behalf for _, _, on_behalf in terms):
+                paths[f"/v1/exchange/{provider}/{service.id}"]["post"]["parameters"].append(_FOR)
     paths |= post.paths()
     schemas |= post.schemas()
     return {
@@ -198,6 +182,7 @@ def _parameters(service: Service, grants: list[Grant]) -> Iterator[dict[str, Any
     yield parameter("traceparent", "W3C Trace Context.", {"type": "string"}, required=False)
 
 
+_FOR = parameter("Exchange-For", "The agency for which you act.", {"type": "string"}, required=False)
 _ASKED = (
     (Obligation.CASE, "Exchange-Case", "The case or file number."),
     (Obligation.USER, "Exchange-User", "The person at the consumer who asks."),

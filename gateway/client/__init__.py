@@ -39,8 +39,8 @@ from gateway.client.refusals import (
     TooMany,
     Unavailable,
     Unknown,
-    document,
     stranger,
+    told,
 )
 from gateway.client.subscriptions import Subscribing
 from gateway.client.tokens import Signer, Tokens
@@ -185,10 +185,7 @@ class GatewayClient(Sending, Receiving, Deciding, Subscribing, Files):
     async def catalogue(self, *, timeout: float = 30.0) -> dict[str, Any]:  # noqa: ASYNC109 - as in exchange
         """What is offered to this system: services, their providers and schemas."""
         reply = await self._line.call(Request("GET", "/v1/catalogue"), None, timeout)
-        members = document(reply)
-        if "services" not in members:
-            raise stranger(reply, self._url)
-        return members
+        return told(reply, self._url, services=list)
 
 
 def _answer(reply: Reply, url: str) -> Answer:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from gateway.client import refusals
 from gateway.client.line import Line, encoded, head_of, named
-from gateway.client.refusals import document, stranger
 from gateway.client.wire import Request
 
 _ASSERTED = "Exchange-User-Assertion"
@@ -22,10 +22,7 @@ class Deciding:
         reply = await self._line.call(
             Request("GET", "/v1/approvals", head_of({_ASSERTED: user_assertion})), None, timeout
         )
-        told = document(reply)
-        if "approvals" not in told:
-            raise stranger(reply, self._line.wire.url)
-        return list(told["approvals"])
+        return refusals.listed(reply, self._line.wire.url, "approvals", document=str)
 
     async def decide(
         self,
@@ -44,7 +41,4 @@ class Deciding:
         headers = head_of({_ASSERTED: user_assertion, "Content-Type": "application/json"})
         path = f"/v1/approvals/{named('document', document_id)}"
         reply = await self._line.call(Request("POST", path, headers, encoded(said)), None, timeout)
-        told = document(reply)
-        if "state" not in told:
-            raise stranger(reply, self._line.wire.url)
-        return told
+        return refusals.told(reply, self._line.wire.url, document=str, state=str, receipt=str)

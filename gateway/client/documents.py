@@ -1,14 +1,15 @@
 """Documents and events as their sender handles them: sent, looked at, recalled, proven."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
 from urllib.parse import urlencode
 
+from gateway.client import refusals
 from gateway.client.line import Line, encoded, head_of, named, quoted
 from gateway.client.receipts import BadReceipt, verify_receipt
-from gateway.client.refusals import document, stranger
-from gateway.client.wire import GatewayError, Reply, Request
+from gateway.client.refusals import text
+from gateway.client.wire import GatewayError, Request
 
 LONGEST_WAIT = 20
 """Seconds that the gateway lets a call wait."""
@@ -148,7 +149,8 @@ class Sending:
         except GatewayError as error:
             error.idempotency_key = reference
             raise
-        told = self._told(reply, "document", "state", "reference", "receipt")
+        wanted = {"document": str, "state": str, "reference": str, "receipt": str}
+        told = refusals.told(reply, self._line.wire.url, **wanted)
         return Submitted(
             told["document"],
             told["state"],
@@ -165,7 +167,9 @@ class Sending:
         headers = {"Prefer": f"wait={wait}"} if wait else {}
         path = f"/v1/documents/{named('document', document)}"
         reply = await self._line.call(Request("GET", path, headers), None, timeout + wait)
-        return _document(self._told(reply, "document", "state", "recipients"))
+        url = self._line.wire.url
+        told = refusals.told(reply, url, document=str, state=str)
+        return _document(told, refusals.listed(reply, url, "recipients", recipient=str, state=str))
 
     async def documents(
         self,
@@ -203,15 +207,15 @@ class Sending:
         query = urlencode({name: value for name, value in given.items() if value is not None})
         headers = {} if case is None else {"Exchange-Case": case}
         reply = await self._line.call(Request("GET", f"/v1/documents?{query}", headers), None, timeout)
-        told = self._told(reply, "documents")
-        return [_listed(each) for each in told["documents"]], told.get("next") or None
+        listed = refusals.listed(reply, self._line.wire.url, "documents", document=str)
+        return [_listed(each) for each in listed], refusals.text(refusals.document(reply), "next") or None
 
     async def recall(self, document: str, recipient: str | None = None, *, timeout: float = 30.0) -> dict[str, Any]:  # noqa: ASYNC109 - as in exchange
         """Withdraw a document that nobody has fetched; from one recipient, or from all. Raises Conflict otherwise."""
         path = f"/v1/documents/{named('document', document)}/recall"
         body = encoded({"recipient": recipient} if recipient else {})
         reply = await self._line.call(Request("POST", path, {"Content-Type": "application/json"}, body), None, timeout)
-        return self._told(reply, "document", "state")
+        return refusals.told(reply, self._line.wire.url, document=str, state=str)
 
     async def verify(self, receipt: str, instance: str, *, timeout: float = 30.0) -> dict[str, Any]:  # noqa: ASYNC109 - as in exchange
         """What a receipt states, held against the keys that the gateway publishes now. Raises BadReceipt."""
@@ -226,27 +230,20 @@ class Sending:
     async def published(self, *, timeout: float = 30.0) -> dict[str, Any]:  # noqa: ASYNC109 - as in exchange
         """The keys with which the gateway signs receipts, now, as a JWKS: keep them with your receipts."""
         reply = await self._line.wire.send(Request("GET", "/.well-known/jwks.json"), timeout)
-        return self._told(reply, "keys")
-
-    def _told(self, reply: Reply, *members: str) -> dict[str, Any]:
-        """The members of an answer of the gateway. Raises Unreachable where it is somebody else's."""
-        told = document(reply)
-        if not 200 <= reply.status < 300 or any(each not in told for each in members):
-            raise stranger(reply, self._line.wire.url)
-        return told
+        return refusals.told(reply, self._line.wire.url, keys=list)
 
 
-def _document(told: Mapping[str, Any]) -> Document:
+def _document(told: Mapping[str, Any], recipients: Iterable[Mapping[str, Any]]) -> Document:
     return Document(
         id=told["document"],
-        service=told.get("service", ""),
-        sender=told.get("sender", ""),
-        reference=told.get("reference"),
-        submitted=told.get("submitted", ""),
+        service=text(told, "service") or "",
+        sender=text(told, "sender") or "",
+        reference=text(told, "reference"),
+        submitted=text(told, "submitted") or "",
         state=told["state"],
-        recipients=tuple(_recipient(each) for each in told["recipients"]),
-        history=tuple(told.get("history", ())),
-        receipts=tuple(told.get("receipts", ())),
+        recipients=tuple(map(_recipient, recipients)),
+        history=tuple(_all(told, "history", dict)),
+        receipts=tuple(_all(told, "receipts", str)),
         members=told,
     )
 
@@ -255,9 +252,9 @@ def _recipient(told: Mapping[str, Any]) -> Recipient:
     return Recipient(
         told["recipient"],
         told["state"],
-        told.get("shown"),
-        told.get("number"),
-        told.get("reason"),
+        text(told, "shown"),
+        text(told, "number"),
+        text(told, "reason"),
         overdue=bool(told.get("overdue")),
     )
 
@@ -265,10 +262,15 @@ def _recipient(told: Mapping[str, Any]) -> Recipient:
 def _listed(told: Mapping[str, Any]) -> Listed:
     return Listed(
         id=told["document"],
-        service=told.get("service", ""),
-        sender=told.get("sender", ""),
-        reference=told.get("reference"),
-        submitted=told.get("submitted", ""),
-        state=told.get("state", ""),
+        service=text(told, "service") or "",
+        sender=text(told, "sender") or "",
+        reference=text(told, "reference"),
+        submitted=text(told, "submitted") or "",
+        state=text(told, "state") or "",
         members=told,
     )
+
+
+def _all(told: Mapping[str, Any], name: str, kind: type) -> list[Any]:
+    given = told.get(name)
+    return [each for each in given if isinstance(each, kind)] if isinstance(given, list) else []

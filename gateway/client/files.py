@@ -12,8 +12,9 @@ from typing import IO
 
 import aiohttp
 
+from gateway.client import refusals
 from gateway.client.line import Line, named, sendable
-from gateway.client.refusals import document, stranger
+from gateway.client.refusals import stranger
 from gateway.client.wire import GatewayError, Request, Unreachable
 
 BLOCK_BYTES = 2**20
@@ -66,8 +67,8 @@ class Files:
         reply = await self._line.call(
             Request("POST", "/v1/attachments", headers, lambda: _blocks(path, size)), None, timeout
         )
-        told = document(reply)
-        if told.get("digest") != _field(digest):
+        told = refusals.told(reply, self._line.wire.url, attachment=str, digest=str, size=int, media_type=str)
+        if told["digest"] != _field(digest):
             raise stranger(reply, self._line.wire.url)
         return Attachment(told["attachment"], told["digest"], told["size"], told["media_type"])
 

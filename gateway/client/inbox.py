@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+from gateway.client import refusals
 from gateway.client.line import Line, encoded, named
-from gateway.client.refusals import document, stranger
 from gateway.client.wire import GatewayError, Request
 
 Say = Callable[[str, Mapping[str, str | None]], Awaitable[dict[str, Any]]]
@@ -62,13 +62,13 @@ class Receiving:
         query = urlencode({name: value for name, value in given.items() if value is not None})
         while True:
             reply = await self._line.call(Request("GET", f"/v1/inbox?{query}"), None, 30.0 + wait)
-            told = document(reply)
-            if "documents" not in told:
-                raise stranger(reply, self._line.wire.url)
-            async with self._renewed(told.get("lease"), float(told.get("seconds") or 60)):
-                for each in told["documents"]:
-                    yield self._received(each, told.get("lease"))
-            if not told["documents"] and not forever:
+            came = refusals.listed(reply, self._line.wire.url, "documents", id=str, kind=str)
+            told = refusals.document(reply)
+            lease, seconds = refusals.text(told, "lease"), told.get("seconds")
+            async with self._renewed(lease, max(1.0, seconds) if isinstance(seconds, int | float) else 60.0):
+                for each in came:
+                    yield self._received(each, lease)
+            if not came and not forever:
                 return
 
     async def answer(self, document: str, outcome: str, *, timeout: float = 30.0, **said: str | None) -> dict[str, Any]:  # noqa: ASYNC109 - as in exchange
@@ -83,7 +83,7 @@ class Receiving:
             return await self._say(document, {**said, "lease": lease}, 30.0)
 
         envelope = {name: value for name, value in told.items() if name != "body"}
-        service, body = told.get("service", ""), told.get("body")
+        service, body = refusals.text(told, "service") or "", told.get("body")
         return Received(id=told["id"], kind=told["kind"], service=service, body=body, envelope=envelope, _say=say)
 
     async def _say(self, document_id: str, said: Mapping[str, str | None], seconds: float) -> dict[str, Any]:
@@ -92,10 +92,7 @@ class Receiving:
             "POST", f"/v1/inbox/{named('document', document_id)}", {"Content-Type": "application/json"}, body
         )
         reply = await self._line.call(request, None, seconds)
-        told = document(reply)
-        if "state" not in told:
-            raise stranger(reply, self._line.wire.url)
-        return told
+        return refusals.told(reply, self._line.wire.url, document=str, state=str)
 
     @asynccontextmanager
     async def _renewed(self, lease: str | None, seconds: float) -> AsyncIterator[None]:

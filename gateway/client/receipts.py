@@ -25,7 +25,8 @@ def verify_receipt(receipt: str, jwks: Mapping[str, Any], instance: str) -> dict
         raise BadReceipt("It is no JWS in compact form.") from error
     if header.get("typ") != TYPE or header.get("alg") not in _ALGORITHMS or header.keys() - {"typ", "alg", "kid"}:
         raise BadReceipt(f"It is no receipt: its header must say typ {TYPE}, alg and kid, and nothing else.")
-    key = next((each for each in jwks.get("keys", ()) if each.get("kid") == header.get("kid")), None)
+    keys = [each for each in jwks.get("keys", ()) if isinstance(each, Mapping)]
+    key = next((each for each in keys if each.get("kid") == header.get("kid")), None)
     if key is None:
         raise BadReceipt("None of the keys signed it: was it another gateway, or are the keys older?")
     try:

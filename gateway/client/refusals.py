@@ -175,6 +175,26 @@ def document(reply: Reply) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def told(reply: Reply, url: str, **wanted: type) -> dict[str, Any]:
+    """The answer, with members of these types. Raises Unreachable where it is none of the gateway's."""
+    members = document(reply)
+    if not (200 <= reply.status < 300 and _has(members, wanted)):
+        raise stranger(reply, url)
+    return members
+
+
+def listed(reply: Reply, url: str, name: str, **wanted: type) -> list[dict[str, Any]]:
+    """The same of a member that is a list of objects, each with members of these types."""
+    entries: list[Any] = told(reply, url, **{name: list})[name]
+    if not all(isinstance(each, dict) and _has(each, wanted) for each in entries):
+        raise stranger(reply, url)
+    return entries
+
+
+def _has(members: Mapping[str, Any], wanted: Mapping[str, type]) -> bool:
+    return all(isinstance(members.get(name), kind) for name, kind in wanted.items())
+
+
 def instant(date: str | None) -> float | None:
     """Seconds since 1970 of an HTTP date (RFC 9110, section 5.6.7)."""
     try:
@@ -201,13 +221,13 @@ def _problem(reply: Reply, members: Mapping[str, Any], code: str) -> Problem:
     return Problem(
         status=reply.status,
         code=code,
-        title=_text(members, "title") or "The gateway refused",
-        detail=_text(members, "detail") or _text(members, "error_description") or "",
-        type=_text(members, "type") or "about:blank",
-        exchange=_text(members, "exchange") or reply.headers.get("Exchange-Id"),
-        trace=_text(members, "trace"),
+        title=text(members, "title") or "The gateway refused",
+        detail=text(members, "detail") or text(members, "error_description") or "",
+        type=text(members, "type") or "about:blank",
+        exchange=text(members, "exchange") or reply.headers.get("Exchange-Id"),
+        trace=text(members, "trace"),
         errors=tuple(
-            ShapeFault(_text(fault, "pointer") or "", _text(fault, "detail") or "")
+            ShapeFault(text(fault, "pointer") or "", text(fault, "detail") or "")
             for fault in (errors[:_MOST_FAULTS] if isinstance(errors, list) else ())
             if isinstance(fault, dict)
         ),
@@ -217,11 +237,12 @@ def _problem(reply: Reply, members: Mapping[str, Any], code: str) -> Problem:
 
 
 def _contact(members: Mapping[str, Any]) -> Contact | None:
-    role = _text(members, "role")
-    return Contact(role, _text(members, "agency"), _text(members, "at")) if role else None
+    role = text(members, "role")
+    return Contact(role, text(members, "agency"), text(members, "at")) if role else None
 
 
-def _text(members: Mapping[str, Any], name: str) -> str | None:
+def text(members: Mapping[str, Any], name: str) -> str | None:
+    """A member, where it is a text."""
     value = members.get(name)
     return value if isinstance(value, str) else None
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from gateway.client import refusals
 from gateway.client.line import Line, encoded
-from gateway.client.refusals import document, stranger
 from gateway.client.wire import Request
 
 _ADDRESS = "/v1/subscriptions"
@@ -18,19 +18,13 @@ class Subscribing:
     async def subscriptions(self, *, timeout: float = 30.0) -> list[dict[str, Any]]:  # noqa: ASYNC109 - as in exchange
         """Yours: ``publisher``, ``service``, ``purpose``, ``since``, and ``by``: ``folder`` or ``api``."""
         reply = await self._line.call(Request("GET", _ADDRESS), None, timeout)
-        told = document(reply)
-        if "subscriptions" not in told:
-            raise stranger(reply, self._line.wire.url)
-        return list(told["subscriptions"])
+        return refusals.listed(reply, self._line.wire.url, "subscriptions", publisher=str, service=str)
 
     async def subscribe(self, publisher: str, service: str, *, purpose: str, timeout: float = 30.0) -> dict[str, Any]:  # noqa: ASYNC109 - as in exchange
         """Be told of these events; once more changes nothing. Raises NotPermitted where no agreement permits it."""
         body = encoded({"publisher": publisher, "service": service, "purpose": purpose})
         reply = await self._line.call(Request("POST", _ADDRESS, _JSON, body), None, timeout)
-        told = document(reply)
-        if "since" not in told:
-            raise stranger(reply, self._line.wire.url)
-        return told
+        return refusals.told(reply, self._line.wire.url, since=str)
 
     async def unsubscribe(self, publisher: str, service: str, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - as in exchange
         """Not any more; also where there was none. Raises Conflict for what your agency's folder subscribes to."""

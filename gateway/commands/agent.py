@@ -22,14 +22,18 @@ from gateway.catalogue.reading import render
 from gateway.commands.ordering import user
 from gateway.commands.terminal import fail, read_settings
 from gateway.core.handling import Verdict
+from gateway.core.line import is_line
 from gateway.edge import signals
-from gateway.edge.control import is_line
 from gateway.edge.telemetry import configure_logging
 from gateway.protocols.handover import register_number
 
 T = TypeVar("T")
 
-app = typer.Typer(invoke_without_command=True, help="An agency's agent: run it; what it holds; unknown outcomes.")
+app = typer.Typer(
+    invoke_without_command=True,
+    add_completion=False,
+    help="An agency's agent: run it; what it holds; unknown outcomes.",
+)
 
 Whose = Annotated[str, typer.Option("--agency", help="The agency, as adapters/ has it.")]
 Data = Annotated[Path, typer.Option(help="The agent's own folder: its memory, and the files that come with documents.")]
@@ -97,7 +101,7 @@ def settle(
     if not is_line(reason) or not is_line(who):
         fail("--reason and --by must each be one line with something to see.")
     if number is not None and (verdict is not Verdict.TAKEN or register_number(number) is None):
-        fail("--number goes with --as taken, and is a text of at most 64 characters.")
+        fail("--number goes with --as taken, and is one line of at most 64 characters, with something to see.")
 
     async def decided(ledger: Ledger) -> bool:
         return await ledger.memory.decide(known, verdict, number, by=who, why=reason)

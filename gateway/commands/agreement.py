@@ -13,7 +13,7 @@ from gateway.catalogue.signatures import CannotSign
 from gateway.commands.terminal import Root, fail, read_settings
 from gateway.core.shape import Malformed, parse
 
-app = typer.Typer(no_args_is_help=True, help="Agreements between agencies.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Agreements between agencies.")
 
 
 @app.command()

@@ -26,7 +26,11 @@ from gateway.settings import Settings
 
 T = TypeVar("T")
 
-app = typer.Typer(no_args_is_help=True, help="Documents and events: what waits, what failed, and orders about it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Documents and events: what waits, what failed, and orders about it.",
+)
 
 Ids = Annotated[list[str], typer.Argument(help="Ids of documents, as `gateway documents list` prints them.")]
 Recipient = Annotated[str | None, typer.Option(help="Only at this agency, where a document has several.")]

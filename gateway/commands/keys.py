@@ -13,7 +13,9 @@ from gateway import settings
 from gateway.commands.terminal import fail
 from gateway.edge import keys
 
-app = typer.Typer(no_args_is_help=True, help="Keys: of the gateway, and of systems and signatories.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Keys: of the gateway, and of systems and signatories."
+)
 
 _WORD = "[a-z][a-z0-9_]{0,47}"
 _NAME = re.compile(rf"{_WORD}\.{_WORD}")

@@ -12,7 +12,7 @@ from gateway.catalogue.signatures import CannotSign
 from gateway.commands.agreement import day_of, private_key
 from gateway.commands.terminal import Root, fail, read_settings
 
-app = typer.Typer(no_args_is_help=True, help="Mandates: one agency acts for another.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Mandates: one agency acts for another.")
 
 
 @app.command()

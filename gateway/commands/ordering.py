@@ -10,7 +10,7 @@ from gateway.edge import control
 from gateway.edge.control import Order, Orders, Outcome
 from gateway.edge.journal import Journal
 from gateway.edge.postgres import PostgresDriver, named
-from gateway.edge.store import Driver, SqliteDriver, StoreFailed, StoreInUse, database_path
+from gateway.edge.store import Driver, SqliteDriver, StoreFailed, StoreInUse, database_path, hold_ours
 from gateway.settings import Settings
 
 
@@ -19,11 +19,17 @@ async def carried_out(chosen: Settings, order: Order, known: Callable[[], Orders
 
     ``known`` gives what this process can carry out; it is asked only where that is needed.
     """
-    if named(chosen.database):
-        return await _by_this_one(PostgresDriver(chosen.database, chosen.instance), order, known())
-    path = database_file(chosen)
+    return await carried_out_at(chosen.database, chosen.instance, order, known)
+
+
+async def carried_out_at(url: str, instance: str, order: Order, known: Callable[[], Orders]) -> Outcome:
+    """The same on whatever database. Raises StoreFailed or ValueError."""
+    if named(url):
+        return await _by_this_one(PostgresDriver(url, instance), order, known())
+    path = _file(url)
+    hold_ours(path, made=True)
     try:
-        driver = SqliteDriver(path, chosen.instance)
+        driver = SqliteDriver(path, instance)
     except StoreInUse:
         return await control.hand_over(path, order)
     except OSError as error:
@@ -44,7 +50,11 @@ async def _by_this_one(driver: Driver, order: Order, known: Orders) -> Outcome:
 
 def database_file(chosen: Settings) -> Path:
     """SQLite's. Raises StoreFailed where there is none, or ValueError."""
-    path = database_path(chosen.database)
+    return _file(chosen.database)
+
+
+def _file(url: str) -> Path:
+    path = database_path(url)
     if not path.exists():
         raise StoreFailed(
             f"there is no database at {path}: is GATEWAY_DATABASE the gateway's own, and the folder right?"

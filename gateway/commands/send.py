@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 from uuid import UUID, uuid4
 
 import orjson
@@ -28,6 +28,8 @@ MEANINGS = {
     "expired": "was not delivered in time",
     "undeliverable": "cannot be delivered",
 }
+SENT = 3
+"""The exit code where it was sent, and what came after that failed."""
 ENDS = frozenset({"registered", "rejected", "declined", "recalled", "expired", "undeliverable"})
 
 
@@ -74,6 +76,8 @@ def send(  # noqa: PLR0913 - a command's options, each by its name
     head = {"purpose": purpose, "case": case, "user": user, "on_behalf_of": on_behalf_of, "scope": scope}
     if assertion is not None:
         head["user_assertion"] = _assertion(assertion)
+    if receipt is not None:
+        _hold_place(receipt)
     agencies = tuple(each.strip() for each in agency.split(",") if each.strip())
     files = tuple(attach or ())
     letter = Letter(agencies, service, body, files, reference=reference or str(uuid4()), head=head)
@@ -91,6 +95,17 @@ def _assertion(file: Path) -> str:
         fail(f"{file} cannot be read as an assertion: {getattr(error, 'strerror', None) or 'it is no JWT'}.")
 
 
+def _hold_place(receipt: Path) -> None:
+    """Before anything is sent; nothing is left there."""
+    try:
+        there = receipt.exists()
+        receipt.open("ab").close()
+        if not there:
+            receipt.unlink()
+    except OSError as error:
+        fail(f"{receipt} cannot be written for the receipt: {error.strerror}. Nothing was sent.")
+
+
 async def _sent(client: GatewayClient, letter: Letter, wait: int, receipt: Path | None) -> None:
     ids: list[str] = []
     async with client:
@@ -105,12 +120,22 @@ async def _sent(client: GatewayClient, letter: Letter, wait: int, receipt: Path 
             fail(*_why(error), *_again(error, letter, ids))
         _tell(sent)
         if receipt is not None:
-            await asyncio.to_thread(receipt.write_text, sent.receipt + "\n", "ascii")
+            try:
+                await asyncio.to_thread(receipt.write_text, sent.receipt + "\n", "ascii")
+            except OSError as error:
+                typer.echo(f"Receipt    {sent.receipt}")
+                _safe(f"{receipt} cannot be written: {error.strerror}. Keep the receipt that stands above.")
             typer.echo(f"Receipt    {receipt}")
         try:
             await _follow(client, sent.document, wait)
         except GatewayError as error:
-            fail(*_why(error), "The document is safe with the gateway all the same.")
+            _safe(*_why(error))
+
+
+def _safe(*lines: str) -> NoReturn:
+    for line in (*lines, "The document is safe with the gateway all the same: do not send it again."):
+        typer.echo(line, err=True)
+    raise typer.Exit(SENT)
 
 
 async def _attached(client: GatewayClient, named: str) -> str:

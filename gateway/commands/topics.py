@@ -18,7 +18,9 @@ from gateway.core.topics import Change, Difference, Found, Wanted, in_words, wan
 from gateway.protocols.kafka_link import ClusterFailed
 from gateway.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Topics, access and quotas on the Kafka cluster of kafka.yaml.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Topics, access and quotas on the Kafka cluster of kafka.yaml."
+)
 
 User = Annotated[
     str | None, typer.Option(help="Who logs in, instead of the gateway: somebody who may look and change.")

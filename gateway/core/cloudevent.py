@@ -9,12 +9,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import orjson
 
 from gateway.core.kafka import MAX_HEADER_BYTES
-from gateway.core.receipt import BadReceipt, UnknownKid, digest_field, verify
+from gateway.core.receipt import STATEMENT, TYPE, BadReceipt, UnknownKid, digest_field, verify
 from gateway.core.shape import Malformed, parse
 
 JSON = "application/json"
@@ -83,8 +84,8 @@ class Event:
     """The document's first receipt, which names the digest of the whole; None where an event was cut. Of a receipt,
     itself."""
     statement: str | None
-    """The gateway's word that this body is for this recipient, signed like a receipt, where the first one does not say
-    so: it speaks of several recipients, or of more than this one may see."""
+    """The gateway's word that this body is for this recipient, in a receipt's form under a type of its own, where the
+    first one does not say so: it speaks of several recipients, or of more than this one may see."""
     traceparent: str
     """"" where there is none."""
 
@@ -115,7 +116,7 @@ def headers(event: Event) -> Headers:
 
 def size(key: bytes, given: Headers) -> int:
     """Bytes that a record takes beside its value; lengths of lengths are counted with the most that they can be."""
-    return len(key) + sum(len(name) + len(value) + 10 for name, value in given)
+    return len(key) + 10 * len(given) + sum(map(len, chain.from_iterable(given)))
 
 
 def named(given: Iterable[tuple[str, bytes]]) -> str | None:
@@ -156,7 +157,8 @@ def genuine(event: Event, value: bytes, jwks: Mapping[str, Any], instance: str, 
     """The claims that are signed and name this agency, and this body. Raises NoEvent, and UnknownKey."""
     if event.type == RECEIPT:
         return _genuine_receipt(event, value, jwks, (instance, agency))
-    signed = [_verified(each, jwks, instance) for each in (event.receipt, event.statement) if each is not None]
+    beside = ((event.receipt, TYPE), (event.statement, STATEMENT))
+    signed = [_verified(each, jwks, instance, typ) for each, typ in beside if each is not None]
     digest = digest_field(hashlib.sha256(value).digest())
     for claims in signed:
         _hold_claims(event, claims, digest)
@@ -226,9 +228,9 @@ def source(sender: str) -> str:
     return f"/agencies/{sender.replace('.', '/', 1)}"
 
 
-def _verified(signed: str, jwks: Mapping[str, Any], instance: str) -> Mapping[str, Any]:
+def _verified(signed: str, jwks: Mapping[str, Any], instance: str, typ: str = TYPE) -> Mapping[str, Any]:
     try:
-        return verify(signed, jwks, instance)
+        return verify(signed, jwks, instance, typ)
     except UnknownKid as error:
         raise UnknownKey(f"what is signed in it cannot be checked: {error}") from error
     except BadReceipt as error:

@@ -144,6 +144,13 @@ def seconds(span: Span, at: datetime, catalogue: Catalogue) -> float:
     return (deadline(at, span, catalogue.calendar, catalogue.zone) - at).total_seconds()
 
 
+def to_register(catalogue: Catalogue, service: ServiceId, at: datetime) -> float | None:
+    """Seconds until what arrives then should be registered, where its service says so."""
+    said = catalogue.services.get(service)
+    span = said.life.register_within if said and said.life else None
+    return None if span is None else seconds(span, at, catalogue)
+
+
 def life_of(service: Service) -> Life:
     """How its documents live. Raises ValueError for an exchange, which has none."""
     if service.life is None:

@@ -179,6 +179,14 @@ def answered(state: str | None) -> Step:
     return Step.PASS if ended(at) or at is State.RETRIEVED else Step.HAND_OVER
 
 
+def over(state: str | None) -> bool:
+    """Whether nobody is handed it any more, as the gateway tells: then nothing need be known of it here.
+
+    None: it keeps nothing of it any more. What is undeliverable an operator may requeue.
+    """
+    return state is None or (state != State.UNDELIVERABLE and answered(state) is Step.PASS)
+
+
 def begun(record: Record, known: Known | None, *, repeated: bool = False) -> Known:
     """As it is written down before the hand-over: this is a try, also if nobody lives to see its end."""
     if known is None or _late(record, known):
@@ -281,8 +289,8 @@ class Found:
     """Where the group stands."""
     reached: int | None
     """Up to where records were finished here."""
-    ours: bool
-    """It was this memory that the group's position was last written from."""
+    doubt: int | None
+    """What stands beside that (``doubt_of``); None: it was not this memory that wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,5 +312,22 @@ def start(found: Found) -> Start:
     # where the group's position is lost, the oldest that there is: what was finished is known, here or at the gateway
     position = expected if fits and found.committed is not None else found.begins
     # a memory that stands behind the group's position was set up from an older copy
-    knows = found.ours and fits and found.reached is not None and found.reached >= expected
-    return Start(position, 0 if knows else found.ends, expected if lost else None)
+    whole = fits and found.reached is not None and found.reached >= expected
+    doubt = found.doubt if whole and found.doubt is not None else found.ends
+    return Start(position, doubt if doubt > position else 0, expected if lost else None)
+
+
+def beside(identity: str, position: int, doubtful_below: int) -> str:
+    """What a memory writes beside the group's position: who it is, and its doubt, for as long as that lasts.
+
+    Without the doubt, a member that is interrupted behind another one's position would believe its own name there.
+    """
+    return f"{identity} {doubtful_below}" if position < doubtful_below else identity
+
+
+def doubt_of(said: str, identity: str) -> int | None:
+    """What this memory wrote there: 0 for no doubt. None: another one wrote it, or nobody did."""
+    name, _, doubt = said.partition(" ")
+    if name != identity or (doubt and not doubt.isdecimal()):
+        return None
+    return int(doubt or 0)

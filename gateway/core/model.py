@@ -283,6 +283,11 @@ class Agency:
         shared = replace(ways[0], unit=unit) if ways[0].pulled and unit in self.units else ways[0]
         return next((each for each in ways if each.unit == unit), shared)
 
+    def admits(self, system: SystemId, service: ServiceId, unit: str | None) -> bool:
+        """Whether a system may have what came to the unit; where no way takes it any more, those that all admit."""
+        way = self.way(service, unit)
+        return way.admits(system) if way else all(each.admits(system) for each in self.deliveries)
+
     @property
     def receipts(self) -> Way | None:
         """The way by which receipts reach it; None: it asks for them."""

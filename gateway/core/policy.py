@@ -153,6 +153,13 @@ def redecide(
     return decide(catalogue, replace(facts, scopes=scopes))
 
 
+def granted(catalogue: Catalogue, facts: Facts) -> tuple[tuple[Agreement, Grant], ...]:
+    """Every grant that permits what is permitted; a decision names one of them."""
+    today = facts.at.astimezone(catalogue.zone).date()
+    grants = _grants(catalogue, facts, _acting(facts))
+    return tuple(each for each in grants if _weigh(*each, facts, today).permitted)
+
+
 def may_publish(catalogue: Catalogue, system: SystemId, service: ServiceId) -> Endpoint:
     """The endpoint under which a system publishes an event. Raises Refusal."""
     agency = agency_of(system)
@@ -302,11 +309,26 @@ def shows(catalogue: Catalogue, provider: AgencyId, service: Service, consumer: 
         return False
     if service.visibility is Visibility.MEMBERS or (provider, service.id, consumer) in catalogue.grants:
         return True
+    if provider == agency_of(consumer) and provides(catalogue, provider, service):
+        return True
     return any(
         (provider, service.id, system) in catalogue.grants
         for held in catalogue.mandates.get((agency_of(consumer), service.id), ())
         for system in (catalogue.agencies[held.agency].systems if held.agency in catalogue.agencies else ())
     )
+
+
+def provides(catalogue: Catalogue, agency: AgencyId, service: Service) -> bool:
+    """Whether the agency answers, takes or publishes it, and knows: its folder names it, or an agreement does.
+
+    A way for all services takes restricted ones too, of which the agency may have nothing to know.
+    """
+    if catalogue.endpoint(agency, service.id) is None:
+        return False
+    if service.visibility is Visibility.MEMBERS or service.kind is not Kind.DOCUMENT:
+        return True
+    named = any(service.id in way.services for way in catalogue.agencies[agency].deliveries)
+    return named or any((agency, service.id, each) in catalogue.grants for each in catalogue.systems)
 
 
 def visible(

@@ -19,6 +19,8 @@ from gateway.core.jwk import BadKey, verifying_key
 from gateway.core.shape import Malformed, parse
 
 TYPE = "exchange-receipt+jwt"
+STATEMENT = "exchange-statement+jwt"
+"""Of the word that a body is for a recipient: it has a receipt's form, another digest, and passes for none."""
 MAX_RECEIPT = 16_384
 """Bytes of a receipt that is looked at."""
 
@@ -107,9 +109,9 @@ def digest_field(digest: bytes) -> str:
     return f"sha-256=:{base64.b64encode(digest).decode()}:"
 
 
-def protected(kid: str, alg: str) -> bytes:
+def protected(kid: str, alg: str, typ: str = TYPE) -> bytes:
     """The first part of each receipt that this key signs, with its full stop."""
-    return _encoded(orjson.dumps({"alg": alg, "typ": TYPE, "kid": kid})) + b"."
+    return _encoded(orjson.dumps({"alg": alg, "typ": typ, "kid": kid})) + b"."
 
 
 def signed_part(header: bytes, claims: Mapping[str, Any]) -> bytes:
@@ -122,14 +124,17 @@ def compact(signed: bytes, signature: bytes) -> bytes:
     return signed + b"." + _encoded(signature)
 
 
-def verify(receipt: str | bytes, jwks: Mapping[str, Any], instance: str) -> Mapping[str, Any]:
+def verify(receipt: str | bytes, jwks: Mapping[str, Any], instance: str, typ: str = TYPE) -> Mapping[str, Any]:
     """The claims of a receipt of this instance, signed by one of its published keys. Raises BadReceipt."""
     text = receipt.decode("ascii", "replace") if isinstance(receipt, bytes) else receipt
     segments = text.split(".")
     if len(text) > MAX_RECEIPT or len(segments) != 3:
         raise BadReceipt("it is no JWS in compact form")
     header, claims, signature = (_decoded(each) for each in segments)
-    _hold_signature(_object(header), jwks, f"{segments[0]}.{segments[1]}".encode(), signature)
+    names = _object(header)
+    if names.keys() != _HEADER or names["typ"] != typ:
+        raise BadReceipt(f"its header is not alg, kid, and typ {typ}")
+    _hold_signature(names, jwks, f"{segments[0]}.{segments[1]}".encode(), signature)
     said = _object(claims)
     if said.get("instance") != instance:
         raise BadReceipt(f"it is not of the instance {instance}")
@@ -137,8 +142,6 @@ def verify(receipt: str | bytes, jwks: Mapping[str, Any], instance: str) -> Mapp
 
 
 def _hold_signature(header: Mapping[str, Any], jwks: Mapping[str, Any], signed: bytes, signature: bytes) -> None:
-    if header.keys() != _HEADER or header["typ"] != TYPE:
-        raise BadReceipt(f"its header is not that of a receipt: alg, kid, and typ {TYPE}")
     keys = jwks.get("keys")
     for jwk in keys if isinstance(keys, list) else ():
         if isinstance(jwk, dict) and jwk.get("kid") == header["kid"]:

@@ -221,6 +221,7 @@ def wanted(catalogue: Catalogue, cluster: Cluster) -> Wanted:
         "max.message.bytes": str(layout.max_bytes),
         "min.insync.replicas": str(layout.min_insync),
         "unclean.leader.election.enable": "false",
+        "compression.type": "uncompressed",  # or a few bytes could become any number where they are read
     }
     topics: dict[str, Topic] = {}
     acls: set[Acl] = set()

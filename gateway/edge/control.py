@@ -9,7 +9,6 @@ import contextlib
 import os
 import socket
 import stat
-import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import orjson
 import structlog
 
+from gateway.core.line import is_line
 from gateway.core.refusal import Refusal
 from gateway.edge.journal import Book, Journal
 from gateway.edge.store import Plan, StoreFailed
@@ -37,11 +37,6 @@ LONGEST_PATH = 107
 """Bytes of a socket's path (unix(7))."""
 
 log = structlog.get_logger()
-
-_UNFIT = {"Cc", "Cs", "Zl", "Zp"}
-"""Control characters, halves of a character, ends of a line or a paragraph (Unicode, general categories)."""
-_TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
-"""After them a terminal may show something else than what was written (Unicode, UAX 9)."""
 
 
 class BadOrder(Exception):
@@ -91,15 +86,6 @@ def hold_fields(fields: Mapping[str, str], wanted: Collection[str]) -> None:
                 f"{name} must be one line of 1 to {MAX_TEXT} characters, with something to see, and without control "
                 "characters and ones that turn the direction of writing"
             )
-
-
-def is_line(value: str) -> bool:
-    """Whether it fits one line that people read.
-
-    Khmer, Lao and Thai are written with signs that are not printable, such as U+200B between words.
-    """
-    fit = all(unicodedata.category(each) not in _UNFIT and each not in _TURNING for each in value)
-    return fit and any(each.isprintable() and not each.isspace() for each in value)
 
 
 def socket_path(database: Path) -> Path:

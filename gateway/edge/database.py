@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from gateway.edge.postgres import PostgresDriver, may_undo, named
-from gateway.edge.store import Driver, SqliteDriver, StoreFailed, database_path
+from gateway.edge.postgres import ERRORS, PostgresDriver, connect, dsn_of, first_line, may_undo, named
+from gateway.edge.store import INSTANCE, Driver, SqliteDriver, SqliteReader, StoreFailed, database_path
 
 log = structlog.get_logger()
 
@@ -30,6 +30,24 @@ def opened(url: str, instance: str, *, create: bool) -> Driver | None:
         return SqliteDriver(path, instance)
     except OSError as error:
         raise StoreFailed(f"GATEWAY_DATABASE: {path} cannot be opened ({error.strerror}): who owns it?") from error
+
+
+async def instance_of(url: str) -> str:
+    """The instance to which a database belongs. Raises StoreFailed."""
+    if not named(url):
+        rows = await SqliteReader(database_path(url)).read(INSTANCE)
+        found = rows[0][0] if rows else None
+    else:
+        connection = await connect(dsn_of(url), {"application_name": "gateway journal"})
+        try:
+            found = await connection.fetchval(INSTANCE)
+        except ERRORS as error:
+            raise StoreFailed(f"the database cannot be asked whose it is: {first_line(error)}") from error
+        finally:
+            connection.terminate()
+    if found is None:
+        raise StoreFailed("the database belongs to no instance: is it the gateway's?")
+    return str(found)
 
 
 async def warn_of_owner(driver: Driver) -> None:

@@ -22,7 +22,7 @@ from gateway.edge.calling import Asked, Calling, cut, refusal_of
 from gateway.edge.evidence import Trail
 from gateway.edge.front import Basis, Call, Front, Released, permitted
 from gateway.edge.journal import unavailable
-from gateway.edge.limits import Limits
+from gateway.edge.limits import Charge, Limits
 from gateway.edge.providers import Providers
 from gateway.edge.telemetry import UNKNOWN, exemplar
 from gateway.edge.tracing import JOURNAL
@@ -97,7 +97,8 @@ class Exchanges:
         decision = policy.decide(trail.catalogue, facts)
         trail.agreement, trail.grant = decision.agreement, decision.grant
         agreement, grant = permitted(decision)
-        await self._parts.limits.spend(agreement, grant, facts.spender, trail.at, trail.catalogue.zone)
+        charge = Charge(agreement, grant, facts.spender)
+        await self._parts.limits.spend((charge,), trail.at, trail.catalogue.zone)
 
     async def _read(self, trail: Trail, ask: Asked) -> Released:
         try:

@@ -16,6 +16,7 @@ from gateway.core.entry import Draft, Stamp, numbered
 from gateway.core.refusal import Refusal
 from gateway.edge import holds
 from gateway.edge.documents.records import LaneKey
+from gateway.edge.pulse import Pulse
 from gateway.edge.store import (
     MAX_ROWS,
     MONTH,
@@ -34,8 +35,6 @@ T = TypeVar("T")
 MAX_WAITING = 4096
 """Works that wait for the writer; more are refused."""
 MAX_BATCH = 256
-HANGS = 5.0
-"""Seconds after which a batch that is being written counts as a failure."""
 PROBE = 1.0
 """Seconds between looks at a database that failed."""
 SPACING = 0.004
@@ -219,11 +218,9 @@ class Journal:
         self._waiting: list[_Work[Any]] = []
         self._wake = asyncio.Event()
         self._closing = False
-        self._failing = False
+        self._pulse = Pulse()
         self._written = 0
         """Entries of the last batch."""
-        self._begun: float | None = None
-        """When the batch in flight began."""
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, program: str) -> None:
@@ -239,8 +236,7 @@ class Journal:
     @property
     def failing(self) -> bool:
         """The last batch could not be written, or the present one hangs: nothing new should be begun."""
-        hangs = self._begun is not None and asyncio.get_running_loop().time() - self._begun > HANGS
-        return self._failing or hangs
+        return self._pulse.failing
 
     @property
     def waiting(self) -> int:
@@ -265,7 +261,7 @@ class Journal:
         hold some of the same rows never wait for each other in a circle. ``lanes`` are made and locked before the
         batch's first plan; where another transaction holds one for too long, the refusal's cause is LanesHeld.
         """
-        if self._closing or len(self._waiting) >= MAX_WAITING or (self._begun is not None and self.failing):
+        if self._closing or len(self._waiting) >= MAX_WAITING or (self._pulse.busy and self.failing):
             raise unavailable()
         work = _Work(plan, locks, frozenset(lanes))
         self._waiting.append(work)
@@ -284,15 +280,16 @@ class Journal:
         loop = asyncio.get_running_loop()
         while not (self._closing and not self._waiting):
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PROBE if self._failing else None):
+                async with asyncio.timeout(PROBE if self._pulse.failed else None):
                     await self._wake.wait()
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             if not self._waiting and not self._closing:
                 self._wake.clear()
             batch.sort(key=lambda work: (not work.locks, work.locks))  # who takes no row to keep, or skips, comes last
-            begun = self._begun = loop.time()
+            begun = loop.time()
+            self._pulse.begin()
             await self._commit_free(batch)  # an empty one is the probe of a database that failed
-            self._begun = None
+            self._pulse.end()
             rest = SPACING - (loop.time() - begun)
             if (len(batch) > 1 or self._written >= MANY) and rest > 0 and not self._closing:
                 await asyncio.sleep(rest)
@@ -302,7 +299,7 @@ class Journal:
         try:
             held = await self._holds.still(lane for work in batch for lane in work.lanes)
         except (StoreFailed, StoreRefused) as error:
-            self._failing = isinstance(error, StoreFailed)
+            self._pulse.note(_why(error))
             _refuse(batch, error)
         else:
             await self._commit(_without(batch, held))
@@ -314,7 +311,7 @@ class Journal:
         try:
             await self._ledger.transact(attempt)
         except StoreFailed as error:
-            self._failing = True
+            self._pulse.note(str(error))
             _refuse(batch, error)
         except StoreWaited as error:
             if attempt.locking:
@@ -331,7 +328,7 @@ class Journal:
                 for work in batch:
                     await self._commit([work])
         else:
-            self._failing = False
+            self._pulse.note(None)
             self._observe(asyncio.get_running_loop().time() - begun, len(attempt.book.rows) // 5)
             self._written = len(attempt.book.rows) // 5
             attempt.tell()
@@ -343,7 +340,7 @@ class Journal:
         try:
             held = await self._holds.among(attempt.lanes)
         except (StoreFailed, StoreRefused) as failed:
-            self._failing = isinstance(failed, StoreFailed)
+            self._pulse.note(_why(failed))
             _refuse(attempt.batch, failed)
             return
         others = _without(attempt.batch, held)
@@ -366,16 +363,21 @@ def _refuse(works: Sequence[_Work[Any]], error: Exception) -> None:
     """Tell all of them: what the store could not do is the journal's fault, anything else their own plan's."""
     for work in works:
         if isinstance(error, StoreFailed | StoreRefused):
-            _fail(work.done, unavailable(), cause=error)
+            _fail(work.done, unavailable(error), cause=error)
         else:
             _fail(work.done, error)
 
 
-def unavailable() -> Refusal:
-    """What a caller is told when the journal cannot be written."""
-    return Refusal(
-        "journal.unavailable", "The journal cannot be written now, so that nothing is let through.", retry_after=2
-    )
+def _why(error: StoreFailed | StoreRefused) -> str | None:
+    """Why the journal cannot be written; None: it can, and what was brought is at fault."""
+    return str(error) if isinstance(error, StoreFailed) else None
+
+
+def unavailable(error: BaseException | None = None) -> Refusal:
+    """What a caller is told when the journal cannot be written: at all, or where another process holds its row."""
+    held = "Another process of the gateway holds what the call needs, for too long: nothing was changed."
+    cannot = "The journal cannot be written now, so that nothing is let through."
+    return Refusal("journal.unavailable", held if isinstance(error, StoreWaited) else cannot, retry_after=2)
 
 
 def _fail(waiter: "asyncio.Future[Any]", error: Exception, *, cause: Exception | None = None) -> None:

@@ -15,7 +15,7 @@ from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway.edge import migrations, postgres, tables
-from gateway.edge.store import INSTANCE, StoreFailed, database_path, sole_use
+from gateway.edge.store import INSTANCE, StoreFailed, database_path, hold_ours, sole_use
 
 FAILURES = (sa.exc.SQLAlchemyError, CommandError, *postgres.ERRORS)
 
@@ -38,6 +38,8 @@ def migrate(url: str, instance: str) -> None:
 
 def _migrate_file(path: Path, instance: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        hold_ours(path)
     with sole_use(path):
         path.touch(mode=0o600)
         engine = sa.create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")  # else it commits before tables

@@ -271,6 +271,7 @@ def _create(path: Path, instance: str) -> None:
         with engine.begin() as connection:
             known = set(sa.inspect(connection).get_table_names())
             if tables.FACTS.name not in known:
+                _hold_none(path, known)
                 tables.METADATA.create_all(connection)
                 tables.VERSION.create(connection)
                 connection.execute(tables.VERSION.insert().values(version_num=tables.SCHEMA))
@@ -281,6 +282,29 @@ def _create(path: Path, instance: str) -> None:
     finally:
         engine.dispose()
     hold(path.name, instance, kept, version)
+
+
+def hold_ours(path: Path, *, made: bool = False) -> None:
+    """See that nothing is made in somebody else's file; ``made``: nor in one that holds no tables yet.
+
+    Raises StoreFailed, and then nothing was written anywhere.
+    """
+    try:
+        path.open("rb").close()
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            known = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+    except OSError as error:
+        why = f"({error.strerror}): run the command as the gateway's user."
+        raise StoreFailed(f"{path} cannot be opened {why}") from error
+    except sqlite3.Error as error:
+        raise StoreFailed(f"{path} cannot be opened: {_first_line(error)}") from error
+    if tables.FACTS.name not in known:
+        _hold_none(path, known or made)
+
+
+def _hold_none(path: Path, tables_of_others: object) -> None:
+    if tables_of_others:
+        raise StoreFailed(f"{path} is no gateway's database, and nothing was made in it: is GATEWAY_DATABASE right?")
 
 
 INSTANCE = "select value from facts where name = 'instance'"

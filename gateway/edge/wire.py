@@ -99,8 +99,8 @@ def _hold(method: str, names: tuple[str, ...]) -> None:
         raise ValueError("a header is given twice, or is one that the client sets itself")
 
 
-def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"more than {max_bytes} bytes")
+def _too_large(max_bytes: int, status: int, headers: Mapping[str, str]) -> TooLarge:
+    return TooLarge(f"more than {max_bytes} bytes", Reply(status, headers, b""))
 
 
 class _Enough(Exception):
@@ -173,7 +173,7 @@ class Reader:
         if not self._headed and self._received > MAX_HEAD:
             raise Cut("the answer's head is too large")
         if self._received > MAX_HEAD + _CHUNKING * self._max_bytes:
-            raise _too_large(self._max_bytes)
+            raise _too_large(self._max_bytes, self._status, self._headers)
 
     def end(self) -> bool:
         """The other side has said all; whether that makes the answer whole."""
@@ -224,7 +224,7 @@ class Reader:
     def on_body(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > self._max_bytes:
-            raise self._stop(_too_large(self._max_bytes))
+            raise self._stop(_too_large(self._max_bytes, self._status, self._headers))
         self._chunks.append(data)
 
     def on_message_complete(self) -> None:

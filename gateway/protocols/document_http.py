@@ -11,7 +11,7 @@ from gateway.core.model import Way
 from gateway.core.shape import Malformed, parse
 from gateway.protocols import options
 from gateway.protocols.handover import Accepted, Handed, Taker, register_number
-from gateway.protocols.posting import Letterbox, letterbox
+from gateway.protocols.posting import Letterbox, letterbox, traced
 from gateway.protocols.protocol import Surroundings
 
 _OPTIONS = ("url", "secret_headers", "headers", "tls", "allow", "number")
@@ -72,7 +72,7 @@ def _said(handed: Handed) -> dict[str, str]:
         "Idempotency-Key": f'"{handed.id}"',
         "Exchange-Id": handed.id,
         "Exchange-Redelivered": "?1" if envelope.get("redelivered") else "?0",
-        "traceparent": handed.traceparent,
+        **traced(handed),
     }
     if handed.receipt is not None:
         said["Exchange-Receipt"] = handed.receipt

@@ -27,7 +27,7 @@ class Flights:
     """What is in flight."""
 
     def __init__(self) -> None:
-        self._under_way: dict[asyncio.Future[Any], tuple[float, Record]] = {}
+        self._under_way: dict[asyncio.Future[Any], tuple[float, Record, asyncio.Future[None]]] = {}
         """In the order of their beginning."""
         self.bytes = 0
 
@@ -38,17 +38,20 @@ class Flights:
         """Whether it may set out too."""
         return len(self) < MAX_RECORDS and self.bytes + record.size <= MAX_BYTES
 
-    def begin(self, flight: "asyncio.Future[Any]", record: Record) -> None:
-        """It is under way, until the future is done."""
-        self._under_way[flight] = asyncio.get_running_loop().time(), record
+    def begin(self, flight: "asyncio.Future[Any]", record: Record) -> "asyncio.Future[None]":
+        """It is under way, until the future is done. What is given ends as that does: who waits for it may leave."""
+        loop = asyncio.get_running_loop()
+        ending: asyncio.Future[None] = loop.create_future()
+        self._under_way[flight] = loop.time(), record, ending
         self.bytes += record.size
         flight.add_done_callback(self._over)
+        return ending
 
     def slow(self, seconds: float) -> frozenset[str]:
         """Topics of those that have been under way for longer."""
         before = asyncio.get_running_loop().time() - seconds
         found = set()
-        for since, record in self._under_way.values():
+        for since, record, _ in self._under_way.values():
             if since > before:
                 break
             found.add(record.topic)
@@ -60,7 +63,16 @@ class Flights:
             await asyncio.wait(tuple(self._under_way), timeout=seconds)
 
     def _over(self, flight: "asyncio.Future[Any]") -> None:
-        _, record = self._under_way.pop(flight)
+        _, record, ending = self._under_way.pop(flight)
         self.bytes -= record.size
-        if not flight.cancelled():
-            flight.exception()  # somebody has looked at it now, even where nobody waits for it any more
+        if flight.cancelled():
+            ending.cancel()
+            return
+        error = flight.exception()  # somebody has looked at it now, even where nobody waits for it any more
+        if ending.done():
+            return
+        if error is None:
+            ending.set_result(None)
+        else:
+            ending.set_exception(error)
+            ending.exception()  # the same

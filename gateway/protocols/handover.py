@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.core.delivery import Reason
+from gateway.core.line import is_line
 from gateway.core.model import Way
 from gateway.protocols.protocol import Surroundings
 
@@ -47,8 +48,8 @@ class Accepted:
 
 
 def register_number(value: object) -> str | None:
-    """What a system gave as a register number, where it can be one."""
-    fits = isinstance(value, str) and 0 < len(value) <= MAX_NUMBER and value.isprintable()
+    """What a system gave as a register number, where it can be one: by the rule of ``POST /v1/inbox``."""
+    fits = isinstance(value, str) and len(value) <= MAX_NUMBER and is_line(value)
     return str(value) if fits else None
 
 

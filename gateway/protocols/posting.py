@@ -11,7 +11,7 @@ from gateway.protocols.handover import Handed, NotTaken
 from gateway.protocols.protocol import Cut, Manner, Outbound, Reply, Surroundings, TooLarge, Unsent
 
 MAX_REPLY_BYTES = 65_536
-"""Bytes of an answer to a document: there is nothing in it but a register number."""
+"""Bytes that are read of an answer to a document: there is nothing in it but a register number."""
 
 _FOR_GOOD: Mapping[int, Reason] = {
     400: Reason.REFUSED_BY_SYSTEM,
@@ -58,9 +58,8 @@ class Letterbox:
             raise NotTaken(f"{who} did not answer within {seconds:.0f} s", sent=True, whole=True) from error
         except Cut as error:
             raise NotTaken(f"the connection to {who} broke before its answer", sent=True, whole=False) from error
-        except TooLarge as error:
-            said = f"{who} answered with more than {MAX_REPLY_BYTES} bytes"
-            raise NotTaken(said, sent=True, whole=False) from error
+        except TooLarge as error:  # any 2xx says that it took it (Standard Webhooks), whatever page comes along
+            reply = error.head
         if not 200 <= reply.status < 300:
             raise _no(reply, who, again=bool(handed.envelope["redelivered"]))
         return reply
@@ -84,6 +83,11 @@ def _no(reply: Reply, who: str, *, again: bool) -> NotTaken:
             return NotTaken(f"{said}, which the gateway does not follow", sent=True, whole=True)
         case _:
             return NotTaken(said, sent=True, whole=False, retry_after=later)
+
+
+def traced(handed: Handed) -> Mapping[str, str]:
+    """The header of the trace that the document belongs to, where that is known still."""
+    return {"traceparent": handed.traceparent} if handed.traceparent else {}
 
 
 def letterbox(way: Way, surroundings: Surroundings) -> Letterbox:

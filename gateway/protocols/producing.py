@@ -30,8 +30,6 @@ END_SECONDS = 2.0
 """What its tasks get to end, when its connections are closed already."""
 REQUEST_SECONDS = 10.0
 """After which a request counts as lost: the connection is made anew, and the same batch is sent again."""
-LINGER_SECONDS = 0.002
-"""For which a batch waits for company."""
 KNOWN_SECONDS = 1800.0
 """After which everything is asked about all topics anew; what changes between is found out by errors. To read what is
 said of 1,400 topics with 12 partitions each takes nearly half a second of the event loop."""
@@ -108,12 +106,10 @@ class Session:
             client_id=CLIENT,
             acks="all",
             enable_idempotence=True,
-            linger_ms=LINGER_SECONDS * 1000,
             max_batch_size=min(MAX_BATCH_BYTES, self._max_bytes),
             max_request_size=self._max_bytes,
             request_timeout_ms=int(REQUEST_SECONDS * 1000),
             metadata_max_age_ms=int(KNOWN_SECONDS * 1000),
-            partitioner=_chosen,
         )
         self._producer.client.__class__ = _Client  # aiokafka makes its client itself
         self._producer.client.told = broken
@@ -172,13 +168,15 @@ class Session:
         ``alone``: no other record shares its batch. Raises errors of aiokafka, and then it is not on its way.
         """
         producer, headers = self._producer, list(headers)
+        of_lane = partition(key, len(producer.client.cluster.partitions_for_topic(topic)))
         if not alone:
-            sent: asyncio.Future[Any] = await producer.send(topic, value=value, key=key, headers=headers)
+            sent: asyncio.Future[Any] = await producer.send(
+                topic, value=value, key=key, partition=of_lane, headers=headers
+            )
             return sent
         batch = producer.create_batch()
         batch.append(timestamp=None, key=key, value=value, headers=headers)
         batch.close()
-        of_lane = partition(key, len(producer.client.cluster.partitions_for_topic(topic)))
         sent = await producer.send_batch(batch, topic, partition=of_lane)
         return sent  # noqa: RET504 - it has no type before
 
@@ -207,10 +205,6 @@ class Session:
             for task in going:
                 task.cancel()
         _failed(producer._message_accumulator)  # noqa: SLF001 - same
-
-
-def _chosen(key: bytes, partitions: Sequence[int], _: Sequence[int]) -> int:
-    return partitions[partition(key, len(partitions))]
 
 
 def _failed(accumulator: Any) -> None:

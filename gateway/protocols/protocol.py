@@ -176,7 +176,11 @@ class Outbound(Protocol):
 
 
 class TooLarge(Exception):
-    """The answer is larger than the caller takes."""
+    """The answer is larger than the caller takes. ``head`` is the answer without its body."""
+
+    def __init__(self, detail: str, head: Reply) -> None:
+        super().__init__(detail)
+        self.head = head
 
 
 class Factory(Protocol):

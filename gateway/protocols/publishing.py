@@ -126,8 +126,7 @@ class Publisher:
         try:
             async with asyncio.timeout_at(attempt.until):
                 flight = await session.send(record.topic, record.key, record.value, record.headers, alone=attempt.alone)
-                self._flights.begin(flight, record)
-                await asyncio.shield(flight)
+                await self._flights.begin(flight, record)  # whatever becomes of this waiting, it stays under way
         except (TimeoutError, errors.KafkaTimeoutError) as error:
             raise self._late(record, sent=attempt.before or flight is not None) from error
         except errors.KafkaError as error:

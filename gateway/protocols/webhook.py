@@ -11,7 +11,7 @@ from gateway.core import webhook
 from gateway.core.model import Way
 from gateway.protocols import options
 from gateway.protocols.handover import Accepted, Handed, Taker
-from gateway.protocols.posting import Letterbox, letterbox
+from gateway.protocols.posting import Letterbox, letterbox, traced
 from gateway.protocols.protocol import Surroundings
 
 _OPTIONS = ("url", "secret", "allow", "tls")
@@ -48,7 +48,7 @@ class _Webhook:
         body = payload(handed)
         # the time of this attempt: receivers refuse what was signed minutes ago
         signed = webhook.headers(handed.id, int(time.time()), body, secrets=self.secrets, keys=self.keys)
-        said = {"Content-Type": "application/json", "Accept": "*/*", "traceparent": handed.traceparent, **signed}
+        said = {"Content-Type": "application/json", "Accept": "*/*", **traced(handed), **signed}
         await self.box.post(said, body, handed)
         return Accepted()
 

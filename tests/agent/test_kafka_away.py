@@ -11,8 +11,6 @@ import pytest
 from tests.fakes.agency import QUICK, House, house
 from tests.fakes.brokers import Brokers, started
 
-pytestmark = pytest.mark.xdist_group("brokers")
-
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
@@ -30,7 +28,7 @@ async def test_a_kafka_that_is_killed_is_waited_for(own: Brokers, tmp_path: Path
         await agency.bell.until(lambda: agent.member.complaint)
         await own.restart()
         await agency.write(3, 4)
-        await agency.commits(4, seconds=60)
+        await agency.commits(4)
         await agency.bell.until(lambda: agent.member.complaint is None)
         assert agency.system.numbers == [1, 2, 3, 4]
 
@@ -47,7 +45,7 @@ async def test_a_kafka_that_is_silent_is_waited_for(own: Brokers, tmp_path: Path
             await agency.bell.until(lambda: agent.member.complaint)
         finally:
             own.resume()
-        await agency.commits(2, seconds=60)
+        await agency.commits(2)
         assert agency.system.numbers == [1, 2]
 
 
@@ -77,7 +75,7 @@ async def test_a_bad_wire_makes_it_slower_and_never_wrong(kafka: Brokers, tmp_pa
             for position in (10, 20, 30):
                 await agency.bell.until(partial(_has, agency, position))
                 link.drop()
-            await agency.commits(40, seconds=60)
+            await agency.commits(40)
         assert list(dict.fromkeys(agency.system.numbers)) == list(range(40))
         assert len(agency.system.numbers) == 40
 

@@ -32,10 +32,10 @@ async def test_a13_a_position_that_waited_is_not_written_in_the_next_division(ka
         one = await stack.enter_async_context(member(kafka, topic))
         line = Line(one, topic, 60)
         await until(lambda: bool(one.assignment()))
-        await line.commit({0: 5}, "one")
+        await line.commit({0: (5, "one")})
         before = line.generation
         async with one._coordinator._commit_lock:
-            late = asyncio.create_task(line.commit({0: 3}, "one"))
+            late = asyncio.create_task(line.commit({0: (3, "one")}))
             await stack.enter_async_context(member(kafka, topic))
             await until(lambda: line.generation not in (before, None))
         with pytest.raises(Lost):

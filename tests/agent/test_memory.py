@@ -1,15 +1,17 @@
 """The agent's memory: what it promises of its file."""
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.agent import memory
-from gateway.agent.memory import opened
+from gateway.agent.memory import Ledger, opened
 from gateway.agent.ports import Final, Foreign, Gap, Told, Unwritten
 from gateway.core.delivery import Reason
 from gateway.core.handling import Known, Outcome, Record, Standing, Verdict, begun, refused, taken
@@ -147,3 +149,80 @@ async def test_forgetting_goes_through_more_than_one_transaction(
             await ledger.memory.write(taken(known(document, position), None))
         await ledger.memory.forget(0, 5)
         assert await ledger.memory.unknown(documents) == tuple("abcde")
+
+
+@asynccontextmanager
+async def busy(ledger: Ledger) -> AsyncIterator[list[str]]:
+    """What is asked for within waits, and goes to the disk at the end. Gives the statements that were made for it."""
+    go, said = threading.Event(), list[str]()
+
+    def first(base: sqlite3.Connection) -> None:
+        go.wait()
+        base.set_trace_callback(said.append)
+
+    one = asyncio.create_task(ledger.base.transact(first))
+    await asyncio.sleep(0)
+    yield said
+    await asyncio.sleep(0)
+    go.set()
+    await one
+
+
+async def test_what_waits_goes_to_the_disk_together(tmp_path: Path) -> None:
+    """Documents of many partitions wait for the disk once, and each is there for others when its call ends."""
+    documents = [str(n) for n in range(20)]
+    async with opened(tmp_path / "one") as ledger, opened(tmp_path / "one") as other:
+        async with busy(ledger) as said:
+            together = asyncio.gather(*(ledger.memory.write(known(each)) for each in documents))
+        await together
+        assert await other.memory.unknown(documents) == ()
+        assert [each for each in said if each.lower() in ("begin immediate", "commit")] == [
+            "commit",
+            "begin immediate",
+            "commit",
+        ]
+
+
+async def test_what_fails_takes_back_itself_alone(tmp_path: Path) -> None:
+    """Also what it had written before; whoever asked for it is told what it was."""
+
+    def wrong(base: sqlite3.Connection) -> None:
+        base.execute("delete from seen")
+        raise LookupError
+
+    async with opened(tmp_path / "one") as ledger:
+        await ledger.memory.write(known("a"))
+        async with busy(ledger):
+            works = (ledger.memory.write(known("b")), ledger.base.transact(wrong), ledger.base.do("no statement"))
+            together = asyncio.gather(*works, ledger.memory.write(known("c")), return_exceptions=True)
+        assert [type(each) for each in await together] == [type(None), LookupError, Unwritten, type(None)]
+        assert await ledger.memory.unknown("abc") == ()
+
+
+async def test_a14_what_a_full_disk_takes_back_was_there_for_nobody(tmp_path: Path) -> None:
+    """None of those that shared the transaction is told that it is written, and none can read what is not."""
+    async with opened(tmp_path / "one") as ledger:
+        await ledger.base.rows("pragma max_page_count = 1")
+        async with busy(ledger):
+            long = [replace(known(each), number="n" * 9000) for each in "abc"]
+            together = asyncio.gather(*map(ledger.memory.write, long), ledger.memory.look("a"), return_exceptions=True)
+        *refused, seen = await together
+        assert [isinstance(each, Unwritten) and "disk is full" in str(each) for each in refused] == [True] * 3
+        assert seen is None
+        await ledger.base.rows("pragma max_page_count = 1000000")
+        assert await ledger.memory.unknown("abc") == ("a", "b", "c")
+        await ledger.memory.write(known("a"))
+        assert await ledger.memory.look("a") == known("a")
+
+
+async def test_what_was_asked_for_is_written_before_the_end(tmp_path: Path) -> None:
+    """Whoever closes the file waits for it; whoever did not wait for the answer is no reason to leave it out."""
+    go = threading.Event()
+    async with opened(tmp_path / "one") as ledger:
+        works = (ledger.base.transact(lambda _: go.wait()), *(ledger.memory.write(known(each)) for each in "ab"))
+        left = asyncio.gather(*works)
+        await asyncio.sleep(0)
+        go.set()
+    await left
+    async with opened(tmp_path / "one") as ledger:
+        assert await ledger.memory.unknown("ab") == ()

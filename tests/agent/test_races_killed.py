@@ -82,9 +82,9 @@ class Front:
 
 
 @asynccontextmanager
-async def fronted(kafka: Brokers, folder: Path, *, takes_key: bool = True) -> AsyncIterator[Front]:
+async def fronted(kafka: Brokers, folder: Path, partitions: int = 1, *, takes_key: bool = True) -> AsyncIterator[Front]:
     """An agency whose agent is a process."""
-    async with house(kafka) as agency:
+    async with house(kafka, partitions) as agency:
         agency.takes_key = takes_key
         front = Front(agency, folder / "one")
         runner = web.ServerRunner(web.Server(front.answer))  # type: ignore[arg-type] # a request is one of its own
@@ -110,7 +110,7 @@ async def in_peace(front: Front, position: int = len(LETTERS)) -> None:
         await front.agency.commits(position)
         await front.agency.bell.until(lambda: len({document for document, _ in front.told}) == position)
         process.terminate()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await process.wait() == 0
 
 
@@ -167,6 +167,23 @@ async def test_a03_a_kill_in_doubt_stops_where_they_are_none(kafka: Brokers, tmp
             assert await ledger.memory.decide(ids[1], verdict, by="a person", why="looked it up")
             await front.agency.commits(3)
         assert front.agency.system.ids == ids
+
+
+@pytest.mark.parametrize("point", DOUBT)
+async def test_a03_a_kill_among_many_repeats_nothing_unmarked(kafka: Brokers, tmp_path: Path, point: str) -> None:
+    """Partitions share transactions: what the system meets was on the disk before; of each, one may be in doubt."""
+    async with fronted(kafka, tmp_path, partitions=4) as front:
+        ids = [each for n in range(4) for each in await front.agency.write(*range(5 * n, 5 * n + 5), partition=n)]
+        await killed(front, point, 7)
+        async with front.agent() as process, asyncio.timeout(60):
+            await front.agency.bell.until(lambda: {document for document, _ in front.told} == set(ids))
+            process.terminate()
+            assert await process.wait() == 0
+        met = front.agency.system.met
+        repeats = [each for n, each in enumerate(met) if each.id in {other.id for other in met[:n]}]
+        assert {each.id for each in met} == set(ids)
+        assert [each for each in repeats if not each.again or each.attempt < 2] == []
+        assert len(repeats) <= 4
 
 
 async def test_a09_a_letter_that_kills_the_agent_is_rejected_in_the_end(kafka: Brokers, tmp_path: Path) -> None:

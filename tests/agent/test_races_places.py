@@ -20,9 +20,9 @@ from tests.fakes.agency import QUICK, Agent, House, house
 from tests.fakes.brokers import Brokers
 
 
-async def without(agency: House, below: int) -> None:
+async def without(agency: House, below: int, partition: int = 0) -> None:
     """The topic's retention takes everything below this position."""
-    await agency.admin.delete_records({TopicPartition(agency.topic, 0): RecordsToDelete(below)})
+    await agency.admin.delete_records({TopicPartition(agency.topic, partition): RecordsToDelete(below)})
 
 
 async def worked_off(agency: House, memory: Path, position: int) -> None:
@@ -155,14 +155,50 @@ async def test_a17_what_is_not_finished_or_not_told_is_never_forgotten(tmp_path:
         assert await ledger.memory.unknown(["a", "b", "c", "d", "e"]) == ("e",)
 
 
-def written(document: str, standing: str) -> Known:
-    """A document at the beginning of the first partition."""
+async def test_a17_what_another_agent_finished_is_forgotten(kafka: Brokers, tmp_path: Path) -> None:
+    """It was begun here, and its partition went: once its record is gone the gateway is asked, whoever reads it now."""
+    async with house(kafka, partitions=2) as agency:
+        ids = [*await agency.write(1), *await agency.write(2, partition=1)]
+        async with opened(tmp_path / "one") as ledger:
+            for n, document in enumerate(("open", *ids)):
+                await ledger.memory.write(written(document, "free" if n else "begun", position=0, partition=n // 2))
+        async with agency.agent(tmp_path / "two") as two:
+            await agency.commits(1)
+            await agency.commits(1, 1)
+            agency.hub.states = dict.fromkeys(ids, "registered")
+            async with agency.agent(tmp_path / "one", replace(QUICK, forget=0.0)) as one:
+                await agency.bell.until(lambda: len(one.figures.partitions) == len(two.figures.partitions) == 1)
+                assert await one.ledger.memory.unknown(ids) == ()
+                await without(agency, 1)
+                await without(agency, 1, 1)
+                async with asyncio.timeout(30):
+                    while await one.ledger.memory.unknown(["open", *ids]) != tuple(ids):
+                        pass
+                await agency.bell.until(lambda: "open" in agency.hub.asked)
+                assert await one.ledger.memory.unknown(["open"]) == ()
+        assert sorted(agency.system.numbers) == [1, 2]
+
+
+async def test_a17_what_comes_again_meanwhile_is_not_forgotten(tmp_path: Path) -> None:
+    """The gateway's answer was of the record before."""
+    async with opened(tmp_path / "one") as ledger:
+        await ledger.memory.write(written("a", "begun"))
+        assert await ledger.memory.stranded(0, 5, 9) == ("a",)
+        await ledger.memory.write(written("a", "begun", position=7))
+        await ledger.memory.drop("a", 0, 5)
+        assert await ledger.memory.unknown(["a"]) == ()
+        await ledger.memory.drop("a", 0, 8)
+        assert await ledger.memory.unknown(["a"]) == ("a",)
+
+
+def written(document: str, standing: str, position: int = 1, partition: int = 0) -> Known:
+    """A document at the beginning of a partition."""
     outcome = Outcome.RETRIEVED if standing == "taken" else None
     return Known(
         document=document,
         service="s",
-        partition=0,
-        position=1,
+        partition=partition,
+        position=position,
         redelivery=0,
         digest=b"",
         standing=Standing(standing),

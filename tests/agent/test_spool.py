@@ -1,5 +1,6 @@
 """Files are fetched before the hand-over: resumed, checked, kept for a time, bounded."""
 
+import asyncio
 import resource
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
@@ -123,6 +124,46 @@ async def test_what_may_lie_there_is_bounded(store: Store) -> None:
     await spool.fetched(other, [entry("f3")])
 
 
+async def test_two_documents_do_not_stop_each_other(store: Store) -> None:
+    """Room is asked for once, for all files of a document: who gets none holds none."""
+    other = ID.replace("01a2", "01a3")
+    store.unfinished |= {ID, other}
+    store.double.files |= dict.fromkeys(("f2", "f3", "f4"), PDF)
+    spool = store.bounded(max_bytes=2 * len(PDF))
+    asked = {ID: [entry("f1"), entry("f2")], other: [entry("f3"), entry("f4")]}
+    ended = await asyncio.gather(*(spool.fetched(each, files) for each, files in asked.items()), return_exceptions=True)
+    assert [type(each) for each in ended] == [list, NotTaken]
+    assert [each.name for each in (store.folder / other).iterdir()] == []
+    store.unfinished.discard(ID)
+    for _ in range(BOUNDS.hours + 1):
+        await spool.sweep()
+    assert len(await spool.fetched(other, asked[other])) == 2
+
+
+async def test_what_never_fits_stops_nobody_else(store: Store) -> None:
+    """Nothing of it is fetched, so that the room is there for others; it wears out its tries; people are told why."""
+    other = ID.replace("01a2", "01a3")
+    store.double.files |= dict.fromkeys(("f2", "f3", "f4"), PDF)
+    store.double.listed = {"f1": digest(PDF)}
+    spool = store.bounded(max_bytes=2 * len(PDF))
+    for _ in range(2):
+        with pytest.raises(NotTaken, match=f"{3 * len(PDF)} bytes together") as wrong:
+            await spool.fetched(ID, [entry(), entry("f2"), entry("f3")])
+        assert (wrong.value.sent, wrong.value.whole, store.double.ranges) == (False, False, [])
+    assert len(await spool.fetched(other, [entry("f4")])) == 1
+
+
+async def test_a_size_that_somebody_forged_rejects_nothing(store: Store) -> None:
+    """The gateway says how large the files are; where it cannot be asked, the document waits (A8)."""
+    spool, forged = store.bounded(max_bytes=len(PDF)), [{**entry(), "size": 2**31}]
+    with pytest.raises(NotTaken) as wrong:
+        await spool.fetched(ID, forged)
+    assert (wrong.value.whole, wrong.value.reason) == (True, None)
+    store.double.listed = {"f1": digest(PDF)}
+    (told,) = await spool.fetched(ID, forged)
+    assert read(told) == PDF
+
+
 @pytest.mark.parametrize("name", ["../f1", "", "a/b", "x" * 65])
 async def test_an_id_that_is_a_path_is_none(store: Store, name: str) -> None:
     """Nothing is written outside of the folder."""
@@ -155,10 +196,10 @@ async def test_a_gateway_that_names_another_id_each_time_is_asked_once(store: St
     """The id that it names is tried once: what it says of the next one counts."""
     asked: list[str] = []
 
-    async def files(document: str) -> Mapping[str, str]:
+    async def files(document: str) -> Mapping[str, Mapping[str, Any]]:
         asked.append(document)
         assert len(asked) < 5, "it is asked again and again"
-        return {digest(PDF): f"g{len(asked)}"}
+        return {digest(PDF): {"attachment": f"g{len(asked)}"}}
 
     store.gateway.files = files  # type: ignore[method-assign] # a hostile one
     with pytest.raises(NotTaken):

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 
 from gateway.agent.ports import Final, Later, Report, Told, Unreachable
@@ -82,6 +83,31 @@ async def test_what_an_answer_means(desk: Desk, fault: Fault, answered: Final | 
     desk.double.faults.append(fault)
     assert await desk.gateway.report(report()) == answered
     assert (desk.gateway.complaint is None) == isinstance(answered, Final)
+
+
+def says(told: object) -> Fault:
+    return page(200, orjson.dumps(told).decode(), "application/json")
+
+
+@pytest.mark.parametrize("recipients", [7, None, [5], [{}], [{"recipient": "treasury", "state": [1]}]])
+async def test_answers_that_are_not_the_gateways_are_none(desk: Desk, recipients: object) -> None:
+    """They decide nothing, and end no agent: each is as good as a gateway that is away."""
+    at = desk.gateway
+    for ask in (lambda: at.state(ID), lambda: at.files(ID), lambda: at.arrived(None)):
+        desk.double.faults.append(
+            says({"document": ID, "state": "arrived", "recipients": recipients, "documents": [{}]})
+        )
+        with pytest.raises(Unreachable):
+            await ask()
+
+
+@pytest.mark.parametrize("told", [{"state": "arrived"}, {"document": ID[::-1]}, {"state": 5}, {"document": None}])
+async def test_another_outcome_than_was_told_was_not_taken(desk: Desk, told: dict[str, object]) -> None:
+    """A 200 that speaks of something else leaves the outcome to be told again."""
+    desk.double.faults.append(says({"document": ID, "state": "retrieved", **told}))
+    assert await desk.gateway.report(report()) == Later(0.0)
+    assert "was not the gateway" in str(desk.gateway.complaint)
+    assert await desk.gateway.report(report()) == Told()
 
 
 async def test_a_token_that_ended_is_renewed(desk: Desk) -> None:

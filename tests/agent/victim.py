@@ -134,11 +134,11 @@ def doom(ledger: Ledger, fate: Fate) -> tuple[Doomed, DoomedDue]:
     seen.fate = due.fate = fate
     commit = Line.commit
 
-    async def struck(line: Line, positions: Mapping[int, int], beside: str) -> None:
-        moved = any(positions.values())
+    async def struck(line: Line, positions: Mapping[int, tuple[int, str]]) -> None:
+        moved = any(at for at, _ in positions.values())
         if moved:
             fate.at("committing")
-        await commit(line, positions, beside)
+        await commit(line, positions)
         if moved:
             fate.at("committed")
 
@@ -178,7 +178,10 @@ async def _live(wanted: Mapping[str, Any]) -> None:
         )
         options = ClientOptions(bootstrap_servers=wanted["bootstrap"].split(","), security_protocol="PLAINTEXT")
         member = Member(options, wanted["topic"], wanted["group"], desk, Pace(**wanted["pace"]))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: asyncio.ensure_future(member.stop(5)))
+        stops: list[asyncio.Task[None]] = []  # the loop itself keeps no task
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGTERM, lambda: stops.append(asyncio.create_task(member.stop(5)))
+        )
         telling = asyncio.create_task(reporter.go_on())
         await member.run()
         await reporter.round()

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,11 @@ class Module:
 
     path: Path
     text: str
-    tree: ast.Module
+
+    @property
+    def tree(self) -> ast.Module:
+        """Its syntax: made when it is asked for, not by every process that collects tests."""
+        return _parsed(self.text)
 
     @property
     def place(self) -> str:
@@ -52,6 +56,11 @@ class Module:
                 yield from ((f"{node.module}.{each.name}", node.lineno) for each in node.names)
 
 
+@cache
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, Function]]:
     for inner in ast.iter_child_nodes(node):
         name = f"{prefix}{inner.name}" if isinstance(inner, Function | ast.ClassDef) else prefix.removesuffix(".")
@@ -65,7 +74,7 @@ def modules(folder: str) -> tuple[Module, ...]:
     """Every Python file below a folder of the project."""
     paths = sorted((ROOT / folder).rglob("*.py"))
     found = (path for path in paths if not path.relative_to(ROOT).as_posix().startswith(BESIDE))
-    return tuple(Module(path, text, ast.parse(text)) for path in found for text in [path.read_text("utf-8")])
+    return tuple(Module(path, path.read_text("utf-8")) for path in found)
 
 
 def everywhere() -> tuple[Module, ...]:

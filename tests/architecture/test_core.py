@@ -8,7 +8,8 @@ from tests.architecture.sources import Module, called, modules
 
 ALLOWED = {
     *("base64", "binascii", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "hmac"),
-    *("ipaddress", "itertools", "json", "math", "re", "typing", "urllib"),
+    *("ipaddress", "itertools", "json", "math", "re", "struct", "typing", "unicodedata"),
+    "urllib",
     *("cryptography", "jsonschema", "jsonschema_rs", "jwt", "orjson", "rfc8785"),
     "gateway",
 }

@@ -1,13 +1,17 @@
 """Times that pass, on every database: what is too late expires, never in somebody's hands, and is told once."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
+from gateway.core.delivery import State
+from gateway.core.life import Span
 from gateway.edge.documents import deadlines
-from gateway.edge.documents.ends import claims_of
+from gateway.edge.documents.ends import Changed, Unchanged, claims_of
+from gateway.edge.documents.orders import orders
 from gateway.edge.store import Driver
-from tests.fakes.mail import BOX, DEAD, INTERIOR, Office, fine, waits, way, working
+from tests.fakes.mail import BOX, DEAD, INTERIOR, Office, fine, life, service, town, waits, way, working
 
 Open = Callable[[], Driver]
 
@@ -70,6 +74,45 @@ async def test_what_is_not_registered_in_time_is_overdue_once(office: Office) ->
     assert (await office.state("late"), await office.steps("late")) == ("arrived", ["submitted", "overdue"])
     ((receipt,),) = await office.rows("select receipt from steps where step = 'overdue'")
     assert (claims_of(receipt)["overdue"], claims_of(receipt)["state"]) == (True, "arrived")
+
+
+async def due(office: Office, name: str) -> float | None:
+    """Seconds until it is overdue."""
+    ((seconds,),) = await office.rows(f"select overdue - {{now}} from deliveries where document = '{name}'")  # noqa: S608
+    return None if seconds is None else round(float(seconds), -2)
+
+
+async def test_the_time_to_register_begins_on_every_road(office: Office) -> None:
+    """Requeued into a mailbox; in one by a change of the folder; fetched before the push was answered. Once each."""
+    registering = service(of_life=replace(life(), register_within=Span(seconds=5000)))
+    for name in ("requeued", "realigned", "early"):
+        await office.put(name)
+    claimed = {lane.out[0].paper.id: lane for lane in await office.claim()}
+    assert isinstance(await office.say("early", "retrieved", to_register=lambda _: 5000.0), Changed)
+    assert isinstance(await office.say("early", "retrieved", to_register=lambda _: 9000.0), Unchanged)
+    await office.settle(claimed["early"], fine(claimed["early"].out[0]))
+    gone = claimed["requeued"]
+    await office.settle(gone, fine(gone.out[0], to=State.UNDELIVERABLE, sent=False, reason="no_way"))
+    await office.settle(claimed["realigned"], waits(claimed["realigned"].out[0]))
+    office.catalogue = town(way("health", BOX), services=[registering])
+    order = orders(office.scribe, lambda: office.catalogue)["requeue_document"]
+    fields = {"document": "requeued", "recipient": "*", "reason": "a mailbox is there", "who": "dara"}
+    assert (await office.run(order(fields))).done
+    await office.realign()
+    assert {name: (await office.state(name), await due(office, name)) for name in claimed} == {
+        "requeued": ("arrived", 5000),
+        "realigned": ("arrived", 5000),
+        "early": ("retrieved", 5000),
+    }
+
+
+async def test_what_was_said_to_be_overdue_is_not_said_again(office: Office) -> None:
+    """Fetched after its time had passed in the mailbox: it gets no second one."""
+    await office.put("late", by=BOX, overdue=DEAD)
+    assert await office.run(deadlines.overdue(100, office.scribe)) == 1
+    await office.lease(claim="c")
+    await office.say("late", "retrieved", lease="c", to_register=lambda _: 5000.0)
+    assert (await office.state("late"), await due(office, "late")) == ("retrieved", None)
 
 
 async def test_a_held_lane_does_not_stop_the_time_of_others(office: Office) -> None:

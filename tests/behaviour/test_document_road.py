@@ -102,5 +102,5 @@ async def test_a_caller_waits_on_one_node_for_what_happens_on_the_other(tmp_path
             waiting = asyncio.create_task(one.say("GET", f"/documents/{document}", prefer="wait=30", **headers))
             await until(lambda: one.gateway.mailroom.waiters.waiting)
             assert (await other.say("POST", f"/documents/{document}/recall", **headers)).status == 200
-            reply = await asyncio.wait_for(waiting, 10)
+            reply = await asyncio.wait_for(waiting, 20)
     assert reply.body["state"] == "recalled"

@@ -41,10 +41,11 @@ async def office(opened: Open) -> AsyncIterator[Office]:
         assert await made.faults() == ()
 
 
-async def requeued(office: Office, name: str, *, pulled: bool = False) -> ends.Answer:
+async def requeued(office: Office, name: str, *, pulled: bool = False, overdue: float | None = None) -> ends.Answer:
     order = Order("operator.one", "the way is there again")
     way_, lanes = BOX if pulled else PUSH, await lanes_of(office.reader, name, HEALTH)
-    return await office.run(ends.requeue(name, HEALTH, order, office.scribe, way=way_, unit="", pulled=pulled), lanes)
+    anew = ends.Anew(way_, "", pulled=pulled, overdue_seconds=overdue)
+    return await office.run(ends.requeue(name, HEALTH, order, anew, office.scribe), lanes)
 
 
 async def undeliverable(office: Office, name: str, *, sent: bool = False, okey: str | None = None) -> None:

@@ -42,10 +42,10 @@ async def refer(journal: Journal, *pairs: tuple[str, str]) -> frozenset[str]:
 async def test_a_file_is_known_with_its_facts(journal: Journal) -> None:
     """To the agency that uploaded it, and to no other."""
     await keep(journal, FIRST)
-    found = files.kept(await asked(journal, files.seen(Viewer(SAENSUK), [FIRST, SECOND])))
+    found = files.kept(await asked(journal, files.seen(Viewer(SAENSUK), [FIRST, SECOND])), Viewer(SAENSUK))
     digest = hashlib.sha256(FIRST.encode()).digest()
     assert found == {FIRST: Kept(File(FIRST, digest, 10, "application/pdf"), f"e1/{FIRST}")}
-    assert files.kept(await asked(journal, files.seen(Viewer(INTERIOR), [FIRST]))) == {}
+    assert files.kept(await asked(journal, files.seen(Viewer(INTERIOR), [FIRST])), Viewer(INTERIOR)) == {}
 
 
 async def test_the_same_bytes_of_one_agency_have_one_id(journal: Journal) -> None:

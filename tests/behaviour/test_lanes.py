@@ -246,6 +246,7 @@ async def fastest(office: Office) -> float:
     return min(times)
 
 
+@pytest.mark.quiet
 async def test_looking_costs_as_much_with_ten_thousand_lanes(office: Office) -> None:
     """One agency's gate is closed and 10,000 lanes wait behind it: a look takes about as long as with a hundred."""
     fill = (
@@ -279,6 +280,7 @@ async def copied(office: Office, name: str, first: int, last: int) -> None:
     await office.sql("update lanes set opened = (select count(*) from deliveries where open)")
 
 
+@pytest.mark.quiet
 async def test_a_claim_costs_as_much_behind_ten_thousand(office: Office) -> None:
     """One case has 10,000 documents that wait: the oldest of it are claimed about as fast as of a hundred."""
     await office.put("a", okey="k")

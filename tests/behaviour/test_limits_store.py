@@ -12,7 +12,7 @@ import pytest
 from gateway.core.model import AgencyId, Agreement, AgreementId, Grant, Rate, ServiceId, Standing, SystemId
 from gateway.core.refusal import Refusal
 from gateway.edge.journal import Book, Journal
-from gateway.edge.limits import EXHAUSTED, LEASE, Limits
+from gateway.edge.limits import EXHAUSTED, LEASE, Charge, Limits
 from gateway.edge.postgres import named
 from gateway.edge.store import Driver, Plan, StoreUnsure
 
@@ -58,7 +58,7 @@ A1 = agreement()
 async def spend(limits: Limits, terms: Grant, at: datetime = NOON, consumer: SystemId = TAX) -> str:
     """``spent``, or the code of the refusal."""
     try:
-        await limits.spend(A1, terms, consumer, at, ZONE)
+        await limits.spend([Charge(A1, terms, consumer)], at, ZONE)
     except Refusal as refusal:
         return refusal.code
     return "spent"
@@ -144,9 +144,9 @@ async def test_who_waits_shares_a_block(commits: tuple[Journal, list[int]], cloc
 
 async def test_a_refusal_says_when_the_day_ends(limits: Limits) -> None:
     """Retry-After leads to the next midnight in Phnom Penh, and the sentence names agreement and limit."""
-    await limits.spend(A1, grant(1), TAX, NOON, ZONE)
+    await limits.spend([Charge(A1, grant(1), TAX)], NOON, ZONE)
     with pytest.raises(Refusal, match="A-1 allows 1 calls a day, and today's are used up") as caught:
-        await limits.spend(A1, grant(1), TAX, NOON + timedelta(seconds=0.5), ZONE)
+        await limits.spend([Charge(A1, grant(1), TAX)], NOON + timedelta(seconds=0.5), ZONE)
     assert (caught.value.code, caught.value.agency) == ("policy.quota", "interior")
     assert caught.value.retry_after == 12 * 3600 - 0.5
 
@@ -179,7 +179,7 @@ async def test_a_block_in_hand_is_spent_under_a_lower_limit(journal: Journal, li
 
 async def test_what_is_not_spent_is_given_back(journal: Journal, limits: Limits, other: Limits) -> None:
     """A process that stops returns its block, and the others can spend every unit of it."""
-    await limits.spend(A1, grant(1000), TAX, NOON, ZONE)
+    await limits.spend([Charge(A1, grant(1000), TAX)], NOON, ZONE)
     assert await taken(journal) == [("2026-11-20", 10)]
     await limits.give_back(everything=True)
     assert await taken(journal) == [("2026-11-20", 1)]
@@ -188,7 +188,7 @@ async def test_what_is_not_spent_is_given_back(journal: Journal, limits: Limits,
 
 async def test_an_idle_block_is_given_back_after_its_lease(journal: Journal, limits: Limits, clock: Clock) -> None:
     """Not before; and whoever gives back twice gives back once."""
-    await limits.spend(A1, grant(1000), TAX, NOON, ZONE)
+    await limits.spend([Charge(A1, grant(1000), TAX)], NOON, ZONE)
     clock.now += LEASE - 1
     await limits.give_back()
     assert await taken(journal) == [("2026-11-20", 10)]
@@ -271,7 +271,7 @@ async def test_consumers_grants_and_agreements_count_apart(limits: Limits) -> No
     clinic = SystemId("health.clinic")
     assert [await spend(limits, grant(1, index=index)) for index in (0, 1, 0)] == ["spent", "spent", "policy.quota"]
     assert [await spend(limits, grant(1), consumer=clinic) for _ in range(2)] == ["spent", "policy.quota"]
-    await limits.spend(agreement("A-2"), grant(1), TAX, NOON, ZONE)
+    await limits.spend([Charge(agreement("A-2"), grant(1), TAX)], NOON, ZONE)
 
 
 async def test_how_much_is_used(limits: Limits) -> None:
@@ -289,10 +289,54 @@ async def test_a_rate_is_asked_before_the_quota(journal: Journal, limits: Limits
     assert [await spend(limits, terms) for _ in range(4)] == ["spent", "spent", "policy.rate", "policy.rate"]
     assert await taken(journal) == [("2026-11-20", 2)]
     with pytest.raises(Refusal, match="A-1 allows 2 calls in 10 s") as caught:
-        await limits.spend(A1, terms, TAX, NOON, ZONE)
+        await limits.spend([Charge(A1, terms, TAX)], NOON, ZONE)
     assert (caught.value.retry_after, caught.value.agency) == (5.0, "interior")
     clock.now += 5
     assert [await spend(limits, terms) for _ in range(2)] == ["spent", "policy.rate"]
+
+
+async def test_several_are_spent_together_or_not_at_all(limits: Limits, other: Limits) -> None:
+    """Two grants, of which one is used up: the other keeps its quota and its rate, and may spend them by itself."""
+    free, used = grant(2, Rate(2, 10)), grant(1, index=1)
+    assert await spend(limits, used) == "spent"
+    for _ in range(5):
+        with pytest.raises(Refusal, match="today's are used up"):
+            await limits.spend([Charge(A1, free, TAX), Charge(A1, used, TAX)], NOON, ZONE)
+    await limits.give_back(everything=True)
+    assert await spend_many(2, free, other) == {"spent": 2}
+
+
+async def test_a_group_under_one_grant_is_counted_as_many(journal: Journal, limits: Limits, other: Limits) -> None:
+    """Twenty-five fit into sixty twice, by two processes; a third twenty-five do not and cost nothing; ten do."""
+    terms = grant(60)
+    group = [Charge(A1, terms, TAX)] * 25
+    for process in (limits, other):
+        await process.spend(group, NOON, ZONE)
+    for _ in range(3):
+        with pytest.raises(Refusal, match="fewer than 25 of today's are left"):
+            await limits.spend(group, NOON, ZONE)
+    assert await taken(journal) == [("2026-11-20", 50)]
+    assert await spend_many(6, terms, limits, other) == {"spent": 10, "policy.quota": 2}
+    with pytest.raises(Refusal, match="A-1 allows 3 calls in 10 s"):
+        await limits.spend([Charge(A1, grant(rate=Rate(3, 10)), TAX)] * 4, NOON, ZONE)
+    assert await spend_many(3, grant(rate=Rate(3, 10)), limits) == {"spent": 3}
+
+
+async def test_several_at_once_stay_exact(limits: Limits, other: Limits) -> None:
+    """Pairs and single calls by two processes: never more than the quota, and no pair by halves."""
+    one, two = grant(40), grant(60, index=1)
+
+    async def pair(process: Limits) -> str:
+        try:
+            await process.spend([Charge(A1, one, TAX), Charge(A1, two, TAX)], NOON, ZONE)
+        except Refusal:
+            return "refused"
+        return "pair"
+
+    works = [work for _ in range(40) for each in (limits, other) for work in (pair(each), spend(each, two))]
+    found = Counter(await asyncio.gather(*works))
+    assert found["pair"] + found["spent"] == 60
+    assert found["pair"] + (await spend_many(40, one, limits, other))["spent"] == 40
 
 
 async def test_without_limits_nothing_is_counted(journal: Journal, limits: Limits) -> None:

@@ -107,7 +107,7 @@ def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
     """A file that is no database, or cannot be one, is reported in a sentence."""
     path = tmp_path / "gateway.sqlite3"
     path.write_bytes(b"something else entirely" * 100)
-    with pytest.raises(StoreFailed, match="the database was not migrated: file is not a database"):
+    with pytest.raises(StoreFailed, match=r"gateway\.sqlite3 cannot be opened: file is not a database"):
         migrate(f"sqlite:///{path}", "TEST")
     with pytest.raises(ValueError, match="GATEWAY_DATABASE must be"):
         migrate("mysql://x/y", "TEST")

@@ -114,6 +114,7 @@ async def test_a_held_row_costs_its_own_caller_only(other: Any, database: str) -
     results = await asyncio.gather(*works, appended, take(journal, claim("again", "k15")), return_exceptions=True)
     refused = [n for n, result in enumerate(results) if isinstance(result, Refusal)]
     assert refused == [15, 31]
+    assert "Another process" in str(results[15])
     assert sum(isinstance(result, Stamp) for result in results) == 30
     assert [n for n, _ in written(database)] == list(range(1, 31))
     assert (commits, journal.failing) == ([30], False)

@@ -1,5 +1,6 @@
 """What only SQLite does: one process for one file, and a file that somebody else touches."""
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -7,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.commands.ordering import carried_out_at
 from gateway.core.entry import Bodies, Draft, Particulars, draft, numbered
 from gateway.core.refusal import Refusal
 from gateway.edge import archive
+from gateway.edge.control import Order
 from gateway.edge.journal import Journal
+from gateway.edge.migration import migrate
 from gateway.edge.store import Driver, SqliteDriver, StoreFailed, remove
 
 Open = Callable[[], Driver]
@@ -67,6 +71,45 @@ async def test_a_file_that_is_taken_away_is_noticed(opened: Open, tmp_path: Path
     (tmp_path / "elsewhere").rename(tmp_path / name)
     assert (await journal.append(drafted())).n == 1
     await journal.close()
+
+
+FOREIGN = ["create table payroll (person text)", "create table alembic_version (version_num text)", None]
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """Every file, and what it holds."""
+    return {each.name: each.read_bytes() for each in folder.iterdir()}
+
+
+@pytest.mark.parametrize("table", FOREIGN)
+async def test_no_order_makes_tables_in_a_file_that_is_none_of_ours(tmp_path: Path, table: str | None) -> None:
+    """A slip in GATEWAY_DATABASE: nothing is written, not even a lock file; nor in a file that is empty."""
+    path = tmp_path / "gateway.sqlite3"
+    foreign(path, table)
+    before = listing(tmp_path)
+    with pytest.raises(StoreFailed, match="is no gateway's database, and nothing was made in it"):
+        await carried_out_at(f"sqlite:///{path}", "TEST", Order("lift", {}), dict)
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("table", FOREIGN[:2])
+def test_no_gateway_is_made_in_a_file_of_others(opened: Open, tmp_path: Path, table: str) -> None:
+    """Neither by serving nor by `migrate`."""
+    path = tmp_path / "gateway.sqlite3"
+    foreign(path, table)
+    before = path.read_bytes()
+    with pytest.raises(StoreFailed, match="is no gateway's database"):
+        migrate(f"sqlite:///{path}", "TEST")
+    assert listing(tmp_path) == {path.name: before}
+    with pytest.raises(StoreFailed, match="is no gateway's database"):
+        opened()
+    assert path.read_bytes() == before
+
+
+def foreign(path: Path, table: str | None) -> None:
+    path.touch(0o600)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(table or "select 1")
 
 
 async def test_a_database_in_use_is_not_removed(opened: Open, tmp_path: Path) -> None:

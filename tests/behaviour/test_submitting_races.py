@@ -181,7 +181,7 @@ async def test_who_meets_an_open_submission_waits_for_its_end(
 
 async def somebody_waits(connection: Any) -> None:
     """Returns when a connection waits for another's row."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not await connection.fetchval("select count(*) from pg_stat_activity where wait_event_type = 'Lock'"):
             pass
 
@@ -246,6 +246,7 @@ async def test_a_lane_that_stays_held_is_refused(database: str, other: Any) -> N
         assert (caught.value.code, type(caught.value.__cause__)) == ("journal.unavailable", LanesHeld)
         assert isinstance(caught.value.__cause__, LanesHeld)
         assert caught.value.__cause__.lanes == {("health", "held")}
+        assert caught.value.detail.startswith("Another process of the gateway holds")
 
 
 async def test_among_many_new_lanes_the_held_ones_are_found(house: House, other: Any) -> None:

@@ -257,7 +257,7 @@ async def test_looking_goes_on(journal: Journal, driver: Driver) -> None:
     adopted = asyncio.Event()
     with capture_logs() as lines:
         looking = asyncio.create_task(reading.go_on(lambda: CATALOGUE, adopted.set))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await until(lambda: valve.reads > 1)
             await order(journal, "suspend")
             await order(journal, "suspend", kind="agreement", name="A-1")

@@ -57,14 +57,18 @@ async def registered(office: Office, name: str) -> None:
 
 
 async def test_a_body_goes_when_its_time_has_passed(office: Office) -> None:
-    """Not a day before; its row, its receipts and its reference stay; its uses of files go."""
+    """Not a day before; with it its head, in which the case and the person stand, and its uses of files.
+
+    Its row, its receipts and its reference stay.
+    """
     await registered(office, "a")
     await office.sql("insert into uses (attachment, document) values ('f', 'a'), ('f', 'other')")
     await aged(office, 99)
     assert await purged(office) == 0
     await aged(office, 2)
     assert [await purged(office), await purged(office)] == [1, 0]
-    assert await office.rows("select reference, body from documents") == [("a", None)]
+    ((reference, body, head),) = await office.rows("select reference, body, head from documents")
+    assert (reference, body, bytes(head)) == ("a", None, b"")
     assert await office.rows("select document from uses") == [("other",)]
     assert await office.steps("a") == ["submitted", "arrived", "registered"]
 
@@ -159,7 +163,7 @@ async def test_so_much_of_a_lane_arrives_at_a_time(office: Office) -> None:
     await office.put("b")
     office.catalogue = town(way("health", BOX), services=SERVICES)
     (lanes,) = await office.run(sweeping.astray(office.catalogue))
-    step = sweeping.realign(lanes, office.scribe, 3)
+    step = sweeping.realign(lanes, office.scribe, 3, None)
     assert await office.run(step) == 3
     assert await office.rows("select count(*) from deliveries where state = 'arrived'") == [(3,)]
     assert [await office.run(step) for _ in range(4)] == [3, 4, 0, 0]

@@ -27,7 +27,7 @@ def test_a_pipe_that_takes_a_files_place_is_not_waited_for(root: Path) -> None:
     found: list[Files] = []
     reading = threading.Thread(target=lambda: found.append(alone(root / "manifest")), daemon=True)
     reading.start()
-    reading.join(5)
+    reading.join(30)
     (held,) = [each for files in found for each in files.contents.values()]
     assert isinstance(held, Unread)
     assert held.message == "is no regular file"

@@ -5,6 +5,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -106,6 +107,17 @@ def test_a_mailbox_may_be_some_systems_own(sound: Catalogue) -> None:
     finance, interior = (sound.agencies[each].deliveries[0] for each in (FINANCE, INTERIOR))
     assert [finance.admits(SystemId(f"finance.{each}")) for each in ("archive", "local_tax")] == [True, False]
     assert (interior.systems, interior.admits(SystemId("interior.any"))) == (frozenset(), True)
+
+
+def test_what_no_way_takes_any_more_is_for_who_has_all(sound: Catalogue) -> None:
+    """A service that was taken out of the folder opens what came by it to no system that its mailbox left out."""
+    finance = sound.agencies[FINANCE]
+    systems = [SystemId(f"finance.{each}") for each in ("archive", "local_tax")]
+    for gone in (
+        finance,
+        replace(finance, deliveries=tuple(replace(each, services=()) for each in finance.deliveries)),
+    ):
+        assert [gone.admits(each, NOTICE, None) for each in systems] == [True, False]
 
 
 def test_an_event_has_its_publishers(sound: Catalogue) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -14,10 +14,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import OKPAlgorithm
 
+from gateway.client.receipts import BadReceipt as NoReceipt
+from gateway.client.receipts import verify_receipt
 from gateway.core.cloudevent import Event, NoEvent, UnknownKey, genuine, headers, named, read, receipt_id, size
 from gateway.core.jwk import signature, thumbprint
 from gateway.core.kafka import MAX_HEADER_BYTES
-from gateway.core.receipt import Receipt, compact, digest_field, protected, signed_part
+from gateway.core.receipt import (
+    STATEMENT,
+    TYPE,
+    BadReceipt,
+    Receipt,
+    compact,
+    digest_field,
+    protected,
+    signed_part,
+    verify,
+)
 
 KEY = Ed25519PrivateKey.generate()
 _JWK = OKPAlgorithm.to_jwk(KEY.public_key(), as_dict=True)
@@ -53,9 +65,13 @@ ENVELOPE: Mapping[str, Any] = {
 }
 
 
-def signed(claims: Mapping[str, Any]) -> str:
-    text = signed_part(protected(KID, "EdDSA"), claims)
+def signed(claims: Mapping[str, Any], typ: str = TYPE) -> str:
+    text = signed_part(protected(KID, "EdDSA", typ), claims)
     return compact(text, signature(KEY, "EdDSA", text)).decode()
+
+
+def stated(claims: Mapping[str, Any]) -> str:
+    return signed(claims, STATEMENT)
 
 
 def told(receipt: str | None, statement: str | None = None, **changes: Any) -> Event:
@@ -229,11 +245,11 @@ def test_one_of_several_recipients_needs_a_statement() -> None:
     """The first receipt counts them and names none; who is named by nothing does not take it."""
     whole = {name: value for name, value in CLAIMS.items() if name != "recipient"} | {"recipients": 7}
     mine = {name: value for name, value in CLAIMS.items() if name != "reference"}
-    assert carried(told(signed(whole), signed(mine)))["recipient"] == "interior"
+    assert carried(told(signed(whole), stated(mine)))["recipient"] == "interior"
     with pytest.raises(NoEvent, match="for interior"):
         carried(told(signed(whole)))
     with pytest.raises(NoEvent, match="for interior"):
-        carried(told(signed(whole), signed({**mine, "recipient": "health"})))
+        carried(told(signed(whole), stated({**mine, "recipient": "health"})))
 
 
 def test_a_cut_event_is_believed_by_its_statement_alone() -> None:
@@ -241,12 +257,25 @@ def test_a_cut_event_is_believed_by_its_statement_alone() -> None:
     part = b'{"case":"A"}'
     mine = {name: value for name, value in CLAIMS.items() if name != "reference"}
     mine |= {"digest": digest_field(hashlib.sha256(part).digest())}
-    event = told(None, signed(mine), reference=None, kind="event")
+    event = told(None, stated(mine), reference=None, kind="event")
     assert carried(event, part) == mine
     with pytest.raises(NoEvent, match="digest"):
         carried(event, BODY)
     with pytest.raises(NoEvent):
         carried(told(None), part)
+
+
+def test_a_statement_passes_for_no_receipt() -> None:
+    """Nor a receipt for a statement: of a cut event they name two digests under one entry."""
+    mine = {name: value for name, value in CLAIMS.items() if name != "reference"}
+    checks: Sequence[Callable[..., Mapping[str, Any]]] = (verify, verify_receipt)
+    for check in checks:
+        assert check(signed(mine), JWKS, "TEST") == mine
+        with pytest.raises((BadReceipt, NoReceipt), match=TYPE.replace("+", r"\+")):
+            check(stated(mine), JWKS, "TEST")
+    for receipt_, statement in ((stated(CLAIMS), None), (None, signed(mine))):
+        with pytest.raises(NoEvent, match="typ exchange-"):
+            carried(told(receipt_, statement, reference=None))
 
 
 def test_a_newer_key_is_told_apart_from_a_wrong_one() -> None:

@@ -19,9 +19,12 @@ from gateway.core.handling import (
     Verdict,
     answered,
     begun,
+    beside,
+    doubt_of,
     failed,
     given_up,
     met,
+    over,
     passed,
     refused,
     settled,
@@ -128,9 +131,15 @@ def test_a02_what_is_in_doubt_is_asked(it: Known | None, redelivery: int, takes_
 @pytest.mark.parametrize("state", [*State, None, "invented"])
 def test_a02_the_gateways_word_is_followed(state: str | None) -> None:
     """Ended or retrieved: passed over; not understood: asked again; everything else is handed over."""
-    over = {"retrieved", "registered", "rejected", "declined", "recalled", "expired", "undeliverable"}
+    past = {"retrieved", "registered", "rejected", "declined", "recalled", "expired", "undeliverable"}
     asked = {"held", "invented"}
-    assert answered(state) is (Step.PASS if state in over else Step.ASK if state in asked else Step.HAND_OVER)
+    assert answered(state) is (Step.PASS if state in past else Step.ASK if state in asked else Step.HAND_OVER)
+
+
+@pytest.mark.parametrize("state", [*State, None, "invented"])
+def test_a17_only_what_nobody_is_handed_any_more_is_forgotten(state: str | None) -> None:
+    """Whatever may be requeued, or is not understood, stays known: the system may have it."""
+    assert over(state) == (state not in {"held", "submitted", "arrived", "undeliverable", "invented"})
 
 
 @given(st.sampled_from(Standing), st.integers(0, 3))
@@ -231,12 +240,12 @@ def test_a03_a_persons_word(verdict: Verdict, standing: Standing, outcome: Outco
 
 
 FOUND = st.builds(
-    lambda begins, more, committed, reached, ours: Found(begins, begins + more, committed, reached, ours),
+    lambda begins, more, committed, reached, doubt: Found(begins, begins + more, committed, reached, doubt),
     st.integers(0, 50),
     st.integers(0, 50),
     st.none() | st.integers(0, 120),
     st.none() | st.integers(0, 120),
-    st.booleans(),
+    st.none() | st.integers(0, 120),
 )
 
 
@@ -256,17 +265,32 @@ def test_a15_reading_never_skips_a_record_silently(found: Found) -> None:
 def test_a18_only_a_memory_that_is_whole_believes_itself(found: Found) -> None:
     """Where another one wrote the group's position, or a later self did, everything unknown is asked."""
     begin = start(found)
-    if begin.doubtful_below == 0 and found.ends:
-        assert found.ours
+    if begin.doubtful_below <= begin.position < found.ends:
+        assert found.doubt is not None
+        assert found.doubt <= begin.position
         assert found.reached is not None
         assert found.reached >= (found.committed or 0)
 
 
 def test_a15_the_cases_of_a_start() -> None:
     """First start; as usual; retention was faster; the topic is another one; the position is lost."""
-    assert start(Found(0, 9, None, None, ours=False)) == Start(0, 9, None)
-    assert start(Found(2, 9, 5, 5, ours=True)) == Start(5, 0, None)
-    assert start(Found(6, 9, 5, 5, ours=True)) == Start(6, 9, 5)
-    assert start(Found(0, 3, 5, 5, ours=True)) == Start(0, 3, 5)
-    assert start(Found(0, 9, None, 5, ours=False)) == Start(0, 9, 5)
-    assert start(Found(4, 9, None, None, ours=False)) == Start(4, 9, 0)
+    assert start(Found(0, 9, None, None, doubt=None)) == Start(0, 9, None)
+    assert start(Found(2, 9, 5, 5, doubt=0)) == Start(5, 0, None)
+    assert start(Found(6, 9, 5, 5, doubt=0)) == Start(6, 9, 5)
+    assert start(Found(0, 3, 5, 5, doubt=0)) == Start(0, 3, 5)
+    assert start(Found(0, 9, None, 5, doubt=None)) == Start(0, 9, 5)
+    assert start(Found(4, 9, None, None, doubt=None)) == Start(4, 9, 0)
+
+
+def test_a18_a_doubt_lasts_until_it_is_worked_off() -> None:
+    """Who begins again behind its own name doubts what it doubted before, not more and not less."""
+    first = start(Found(0, 9, 5, 5, doubt=None))
+    assert first == Start(5, 9, None)
+    assert start(Found(0, 20, 7, 7, doubt=doubt_of(beside("me", 7, first.doubtful_below), "me"))) == Start(7, 9, None)
+    assert start(Found(0, 20, 9, 9, doubt=doubt_of(beside("me", 9, first.doubtful_below), "me"))) == Start(9, 0, None)
+
+
+@pytest.mark.parametrize("said", ["", "you", "you 9", "me x", "me -1", "me 9 9", "mean"])
+def test_a18_what_another_one_wrote_says_nothing(said: str) -> None:
+    """Neither another memory's words nor what cannot be read make a memory believe itself."""
+    assert doubt_of(said, "me") is None

@@ -91,6 +91,7 @@ def test_only_agencies_that_read_kafka_have_topics() -> None:
         "max.message.bytes": "1048576",
         "min.insync.replicas": "2",
         "unclean.leader.election.enable": "false",
+        "compression.type": "uncompressed",
     }
     assert right.quotas == {"User:CN=tax": 1_000_000}
 
@@ -136,6 +137,7 @@ def test_what_is_missing_is_made() -> None:
     [
         ("min.insync.replicas", "1", False),
         ("unclean.leader.election.enable", "true", False),
+        ("compression.type", "producer", False),
         ("cleanup.policy", "compact", False),
         ("retention.ms", "86400000", False),
         ("retention.ms", "2592000001", True),

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ import pytest
 
 from tests.docs.pages import page
 from tests.docs.stage import Command
+from tests.fakes.ports import free
 
 CHAPTER = page("docs/operations.md").within("An instance of your own, from an empty folder")
 SHELL = shutil.which("sh") or "/bin/sh"
@@ -22,18 +22,13 @@ PORTS = ("8080", "8081", "9090")
 
 def _free() -> dict[str, str]:
     """Ports that are free here, for those of the chapter."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    try:
-        return dict(zip(PORTS, (str(probe.getsockname()[1]) for probe in probes), strict=True))
-    finally:
-        for probe in probes:
-            probe.close()
+    return dict(zip(PORTS, map(str, free()), strict=False))
 
 
 def _blocks(language: str, ports: Mapping[str, str]) -> list[str]:
     texts = [block.text for block in CHAPTER.blocks() if block.language == language]
-    for port, free in ports.items():
-        texts = [text.replace(port, free) for text in texts]
+    for port, ours in ports.items():
+        texts = [text.replace(port, ours) for text in texts]
     return texts
 
 

@@ -166,7 +166,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(at: Depot) -> None:
 
     headers = {"content_type": "application/pdf", "content_digest": digest(LARGE)}
     sending = asyncio.create_task(at.ask("POST", UPLOAD, raw=half(), **headers))
-    await asyncio.wait_for(going.wait(), 10)
+    await asyncio.wait_for(going.wait(), 30)
     sending.cancel()
     await asyncio.wait([sending])
     await until(lambda: not at.stored() and not at.attachments.uploads.taken)

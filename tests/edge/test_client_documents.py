@@ -221,7 +221,7 @@ async def test_a_lease_is_renewed_while_it_is_in_hand(town: PostTown) -> None:
     async with client(town, DESK) as desk, client(town, REGISTER, pace=Pace(sleep=sleep)) as register:
         await letter(desk)
         async for got in register.inbox(wait=5):
-            await asyncio.wait_for(renewed.wait(), 10)
+            await asyncio.wait_for(renewed.wait(), 30)
             assert (await got.registered("MOI-9"))["state"] == "registered"
             break
     assert slept == [20.0, 20.0, 20.0]

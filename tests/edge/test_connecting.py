@@ -28,7 +28,7 @@ async def test_close_waits_for_all_at_once() -> None:
         Surroundings(HttpOutbound(), python=False), Clock(), Workshop({"scripted": lambda *_: next(handed)})
     )
     await adopt(providers, of(endpoint("scripted"), replace(endpoint("scripted"), service=ServiceId("a.b.v1"))))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await providers.close()
     assert [each.closed for each in made] == [1, 1]
 

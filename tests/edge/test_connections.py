@@ -99,7 +99,7 @@ async def test_unused_connections_are_closed() -> None:
     """After their time; then nothing is kept of where they led."""
     async with HttpOutbound(idle_seconds=0.05) as outbound, hostile(systems.echoes) as system:
         await say(outbound, system)
-        await asyncio.wait_for(system.ended.wait(), 5)
+        await asyncio.wait_for(system.ended.wait(), 30)
         assert not outbound._pools
         await say(outbound, system)
     assert system.connections == 2
@@ -136,7 +136,7 @@ async def test_an_answer_that_the_loop_has_not_seen_yet(outbound: HttpOutbound) 
             assert (await first).body == b"1"
             kept.sendall(OK + b"Content-Length: 1\r\n\r\n2")
             with pytest.raises(TimeoutError):
-                await say(outbound, system, seconds=0.1)  # on a new connection, where nobody answers
+                await say(outbound, system, seconds=0.6)  # on a new connection, where nobody answers
 
 
 async def test_byte_by_byte(outbound: HttpOutbound) -> None:
@@ -180,7 +180,7 @@ async def test_closing_ends_everything() -> None:
             dialing = System(system.url.replace("http:", "https:"))  # its handshake is never answered
             tasks = [asyncio.create_task(say(outbound, target)) for target in (system, system, dialing)]
             await system.reached.wait()
-        ends = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 1)
+        ends = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 4)
     assert [type(end) for end in ends] == [Cut, Unsent, Unsent]
 
 

@@ -15,7 +15,7 @@ from gateway.core.model import AgencyId
 from gateway.core.receipt import digest_field
 from gateway.edge.documents.gatekeeping import STREAK
 from gateway.edge.documents.gates import close
-from tests.fakes.correspondents import ALERT, ALERTS, DESK, FLOOD, LAMPANG, SILA
+from tests.fakes.correspondents import ALERT, ALERTS, DESK, FLOOD, LAMPANG, REGISTER, SILA
 from tests.fakes.deliveries import delivering, push, recipient
 from tests.fakes.handovers import INTERIOR, closed, comes_to, gates, ids, met, sent, shown, to, writing
 from tests.fakes.post_office import claims_of
@@ -46,6 +46,23 @@ async def test_what_is_submitted_is_handed_over_at_once(tmp_path: Path, office: 
         await met(office)
         await comes_to(town, document, "arrived")
     assert ids(office) == [document]
+
+
+async def test_what_is_fetched_before_the_push_is_answered_has_its_time_to_register(
+    tmp_path: Path, office: Office
+) -> None:
+    """The system says `retrieved` while it is handed the letter: three working days begin with that word."""
+    async with writing(tmp_path, office) as town:
+
+        async def says(request: web.BaseRequest) -> web.StreamResponse:
+            identifier = orjson.loads(await request.read())["data"]["id"]
+            told = await town.say("POST", f"/inbox/{identifier}", REGISTER, {"outcome": "retrieved"})
+            return web.json_response({}, status=told.status)
+
+        office.react = says
+        await comes_to(town, await sent(town), "retrieved")
+        ((due,),) = town.rows("select overdue from deliveries where kind <> 'receipt'")
+    assert due is not None
 
 
 async def test_one_that_is_silent_delays_nobody(tmp_path: Path, office: Office) -> None:

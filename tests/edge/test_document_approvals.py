@@ -76,6 +76,21 @@ async def test_a_declined_document_never_goes_out(tmp_path: Path) -> None:
     assert (shown["state"], shown["history"][-1]["text"]) == ("declined", "wrong person")
 
 
+async def test_a_reason_is_one_line_that_people_read(tmp_path: Path) -> None:
+    """Both sides see it: what shows nothing, or something else than was written, decides nothing."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        for decision in ("approved", "declined"):
+            for reason in ("ok\u0000\n", "ok\u202etxt.exe", "   "):
+                person = town.says("interior", sub="registrar-2", post="registrar")
+                said = {"decision": decision, "reason": reason}
+                path = f"/approvals/{document}"
+                reply = await town.say("POST", path, REGISTER, said, exchange_user_assertion=person)
+                assert (reply.status, reply.body["code"]) == (422, "shape.request")
+                assert reply.body["errors"][0]["pointer"] == "/reason"
+        assert (await decide(town, document, "declined")).status == 200
+
+
 async def test_who_asks_cannot_approve(tmp_path: Path) -> None:
     """Where the sender's own agency approves: the same person in another post, by another system, is refused."""
     async with opened(tmp_path, Letters(approver="consumer")) as town:
@@ -158,6 +173,30 @@ async def test_policy_is_asked_again_at_approval(tmp_path: Path) -> None:
         agreed = await decide(town, document)
     assert (refused.status, refused.body["code"]) == (403, "policy.suspended")
     assert agreed.status == 200
+
+
+@pytest.mark.parametrize("amended", [Letters(approver="provider"), Letters(approver="consumer", post="mayor")])
+async def test_whom_the_agreement_names_no_more_cannot_approve(tmp_path: Path, amended: Letters) -> None:
+    """The agreement asks for another agency's person now, or for another post: it stays held, and may be declined."""
+    async with opened(tmp_path, Letters(approver="consumer")) as town:
+        document = await asked(town)
+        town.changed(amended)
+        theirs = {"system": "saensuk.archive", "by": "saensuk", "sub": "registrar-7"}
+        refused = await decide(town, document, **theirs)
+        inbox = (await town.say("GET", "/inbox", REGISTER)).body["documents"]
+        declined = await decide(town, document, "declined", **theirs)
+    assert (refused.status, refused.body["code"], inbox) == (403, "policy.obligation", [])
+    assert "MOI-CORRECTIONS asks for another second person" in refused.body["detail"]
+    assert (declined.status, declined.body["state"]) == (200, "declined")
+
+
+async def test_whom_it_named_may_approve_where_nobody_is_asked_for_any_more(tmp_path: Path) -> None:
+    """An agreement that has dropped the second person holds nothing back."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        town.changed(Letters(approver=None))
+        agreed = await decide(town, document)
+    assert (agreed.status, agreed.body["state"]) == (200, "submitted")
 
 
 async def test_approval_racing_recall_has_one_outcome(tmp_path: Path) -> None:

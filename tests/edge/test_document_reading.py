@@ -1,6 +1,7 @@
 """Where a document stands: who sees what of it, waiting for it to move, and recalling it."""
 
 import asyncio
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tests.fakes.correspondents import (
     way,
 )
 from tests.fakes.pollers import changed
-from tests.fakes.post_office import PostTown, claims_of, opened
+from tests.fakes.post_office import PostTown, claims_of, founded, opened
 from tests.fakes.town import Reply, until
 
 PUSHED = Letters(ways={"interior": (way("interior", protocol="mailbox", name="pushed"),)})
@@ -146,7 +147,7 @@ async def test_a_waiting_call_is_answered_when_something_happens(tmp_path: Path)
         await until(lambda: waiters.waiting)
         assert town.gateway.exchanges.in_progress == 0
         assert (await town.say("POST", f"/documents/{document}/recall")).status == 200
-        reply = await asyncio.wait_for(waiting, 10)
+        reply = await asyncio.wait_for(waiting, 20)
     assert reply.body["state"] == "recalled"
     assert reply.headers["Preference-Applied"] == "wait=30"
 
@@ -159,7 +160,7 @@ async def test_a_change_of_another_process_is_seen_too(tmp_path: Path) -> None:
         await until(lambda: waiters.waiting == 2)
         town.gateway.mailroom.post._tell = lambda _: None  # as if another process did it
         assert (await town.say("POST", f"/documents/{first}/recall")).status == 200
-        reply = await asyncio.wait_for(waiting[0], 10)
+        reply = await asyncio.wait_for(waiting[0], 20)
         assert not waiting[1].done()
         waiting[1].cancel()
     assert reply.body["state"] == "recalled"
@@ -181,7 +182,7 @@ async def test_what_has_ended_is_not_waited_for(tmp_path: Path) -> None:
     async with opened(tmp_path) as town:
         document = await sent(town)
         await town.say("POST", f"/documents/{document}/recall")
-        reply = await asyncio.wait_for(look(town, document, prefer="wait=30"), 10)
+        reply = await asyncio.wait_for(look(town, document, prefer="wait=30"), 20)
     assert (reply.body["state"], reply.headers.get("Preference-Applied")) == ("recalled", None)
 
 
@@ -191,7 +192,7 @@ async def test_a_stop_wakes_whoever_waits(tmp_path: Path) -> None:
         document = await sent(town)
         waiting = asyncio.create_task(look(town, document, prefer="wait=60"))
         await until(lambda: town.gateway.mailroom.waiters.waiting)
-    assert (await asyncio.wait_for(waiting, 10)).status == 200
+    assert (await asyncio.wait_for(waiting, 20)).status == 200
 
 
 async def test_a_recall_leaves_what_may_have_arrived(tmp_path: Path) -> None:
@@ -355,7 +356,7 @@ async def test_nobody_waits_for_an_event_that_goes_to_nobody(tmp_path: Path) -> 
     """Nothing will happen to it any more: the answer comes at once."""
     async with opened(tmp_path, Letters(subscriptions=())) as town:
         event = await sent(town, body=FLOOD, to="/events", service=ALERT, system=ALERTS)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             shown = await look(town, event, ALERTS, prefer="wait=30")
     assert (shown.status, "Preference-Applied" in shown.headers) == (200, False)
 
@@ -373,3 +374,22 @@ async def test_a_file_shows_as_its_document_does(tmp_path: Path) -> None:
         ]
     assert got == [200, 404, 200, 200, 404]
     assert refused.status in (403, 404)
+
+
+async def test_what_is_left_of_a_document_is_shown_and_can_end(tmp_path: Path) -> None:
+    """Its time has passed: body and head are gone. It is looked at, registered, and the receipt reaches its sender."""
+    back = Letters(ways={"saensuk": (way("saensuk", receipts=True),)})
+    async with founded(tmp_path) as town:
+        async with town.serving(back):
+            document = await sent(town, exchange_case="2026/17")
+            said = {"outcome": "retrieved", "lease": (await leased(town, REGISTER))["lease"]}
+            assert (await town.say("POST", f"/inbox/{document}", REGISTER, said)).status == 200
+        with sqlite3.connect(town.place) as base:
+            base.execute("update documents set body = null, head = x''")
+        async with town.serving(back):
+            said = {"outcome": "registered", "number": "R-7"}
+            assert (await town.say("POST", f"/inbox/{document}", REGISTER, said)).status == 200
+            shown = (await look(town, document)).body
+            receipt = (await leased(town, DESK))["documents"][-1]
+    assert (shown["state"], shown["recipients"][0]["number"], shown["attachments"]) == ("registered", "R-7", [])
+    assert (receipt["kind"], receipt["body"]["state"], receipt["document"]) == ("receipt", "registered", document)

@@ -331,6 +331,40 @@ async def test_only_the_systems_of_a_mailbox_fetch_and_answer(tmp_path: Path) ->
         assert (await told(town, document, outcome="registered", number="77", lease=lease)).status == 200
 
 
+async def test_only_the_systems_of_a_mailbox_get_its_files(tmp_path: Path, url: str | None) -> None:
+    """Another one sees that the document came and where it stands: no file, and no id of one."""
+    ways = {"interior": (way("interior", systems=frozenset({SystemId(REGISTER)})),)}
+    async with opened(tmp_path, Letters(ways=ways), url=url) as town:
+        file = await town.upload(b"the plan of somebody's house\n")
+        document = (await town.send(exchange_attachments=file)).body["document"]
+        assert ids(await fetched(town)) == [document]
+        pages, files = {}, {}
+        for system in (ALERTS, REGISTER):
+            listed = await town.say("GET", "/documents?role=received", system)
+            assert [each["document"] for each in listed.body["documents"]] == [document]
+            pages[system] = (await town.say("GET", f"/documents/{document}", system)).body
+            files[system] = (await town.say("GET", f"/attachments/{file}", system)).status
+    assert files == {ALERTS: 404, REGISTER: 200}
+    assert [each["attachment"] for each in pages[REGISTER]["attachments"]] == [file]
+    assert (pages[ALERTS]["state"], pages[ALERTS]["attachments"]) == ("arrived", [])
+    assert file not in str(pages[ALERTS])
+
+
+async def test_a_unit_has_its_files_for_itself(tmp_path: Path) -> None:
+    """Forwarded to a unit whose mailbox is another system's, they are that one's, and the first one's no more."""
+    mine, theirs = frozenset({SystemId(REGISTER)}), frozenset({SystemId(ALERTS)})
+    ways = (way("interior", systems=mine), way("interior", name="permits", unit="permits", systems=theirs))
+    async with opened(tmp_path, Letters(ways={"interior": ways})) as town:
+        file = await town.upload(b"a plan\n")
+        await town.send(exchange_attachments=file)
+        got = await fetched(town)
+        seen = {each: (await town.say("GET", f"/attachments/{file}", each)).status for each in (REGISTER, ALERTS)}
+        assert seen == {REGISTER: 200, ALERTS: 404}
+        await changed(town, "update deliveries set unit = 'permits'")
+        seen = {each: (await town.say("GET", f"/attachments/{file}", each)).status for each in (REGISTER, ALERTS)}
+    assert (len(ids(got)), seen) == (1, {REGISTER: 404, ALERTS: 200})
+
+
 async def test_a_receipt_goes_to_the_system_that_sees_its_document(tmp_path: Path, url: str | None) -> None:
     """Where documents are their systems' own: another one neither gets it, nor says that it has, nor wakes for it."""
     ways = {"saensuk": (way("saensuk", receipts=True),)}

@@ -38,7 +38,7 @@ async def test_a_poller_gets_what_another_node_took_in(tmp_path: Path, url: str 
         await changed(town, "update lanes set due = due + 3600")
         (waiting,) = await polling(town, 1)
         await changed(town, "update lanes set due = due - 3600")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(18):
             assert ids(await waiting) == [document]
 
 

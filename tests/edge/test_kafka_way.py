@@ -122,6 +122,20 @@ async def test_what_is_in_flight_is_bounded() -> None:
     assert (flights.has_room(small), len(flights), flights.bytes) == (True, MAX_RECORDS - 2, MAX_RECORDS - 2)
 
 
+async def test_whoever_waits_for_a_record_may_leave_it_under_way() -> None:
+    """A caller who gives up ends his own waiting alone: the record counts on. Who stays learns how it ended."""
+    flights, record = Flights(), Record(recipient="interior", topic="t", key=b"k", value=b"x", headers=(), size=1)
+    left, stayed = (asyncio.get_running_loop().create_future() for _ in range(2))
+    leaving, staying = flights.begin(left, record), flights.begin(stayed, record)
+    leaving.cancel()
+    assert (left.done(), len(flights)) == (False, 2)
+    left.set_result(None)
+    stayed.set_exception(OSError())
+    with pytest.raises(OSError):  # noqa: PT011 - it has no words
+        await staying
+    assert (len(flights), flights.bytes) == (0, 0)
+
+
 def test_without_a_cluster_no_client_is_loaded() -> None:
     """Who serves no agency over Kafka pays nothing for it."""
     code = "import sys, gateway.app, gateway.workers; print({'aiokafka', 'kafka'} & set(sys.modules))"

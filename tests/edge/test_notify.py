@@ -39,7 +39,7 @@ async def test_signs_of_life_are_given_where_they_are_wanted(
     watched = asyncio.create_task(notify.watched())
     loop = asyncio.get_running_loop()
     for _ in range(signs):
-        assert await asyncio.wait_for(loop.sock_recv(systemd, 100), 5) == b"WATCHDOG=1"
+        assert await asyncio.wait_for(loop.sock_recv(systemd, 100), 30) == b"WATCHDOG=1"
     await asyncio.sleep(0)
     assert watched.done() == (signs == 0)
     watched.cancel()

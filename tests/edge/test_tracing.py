@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -23,6 +22,8 @@ EXCHANGE = "01a200c3-2c37-7272-b800-464fee4a4a36"
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ROUTE = "POST /v1/exchange/{agency}/{service}"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+CLOSED = "http://127.0.0.1:1"
+"""Nobody listens there."""
 
 
 class Count:
@@ -39,13 +40,6 @@ def recorded() -> tuple[Recording, Count]:
     """A tracer, and what counts for it."""
     count = Count()
     return Recording("KH", count), count
-
-
-def closed() -> str:
-    """An address on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 refuses = says(400, b"nonsense")
@@ -135,7 +129,7 @@ def test_one_module_knows_opentelemetry() -> None:
 SCRIPT = """
 import asyncio, sys
 from pathlib import Path
-import gateway.__main__
+import gateway.commands.serve
 from tests.fakes.parties import LOOK_UP, PERSON, TAX
 from tests.fakes.town import opened
 
@@ -170,7 +164,7 @@ def test_nothing_of_opentelemetry_is_loaded_without_its_variables(tmp_path: Path
 
 async def test_a_system_has_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond its share one system's requests become no spans; another's still do."""
-    monkeypatch.setenv(ENDPOINT, closed())
+    monkeypatch.setenv(ENDPOINT, CLOSED)
     recording, count = recorded()
     for _ in range(MAX_TRACES + 50):
         recording.begin(ROUTE, CALLER, EXCHANGE).end(200, consumer="finance.local_tax")
@@ -201,7 +195,7 @@ async def test_spans_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_a_ratio_counts_on_traces_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quarter is sampled: an exchange's id would not do as a trace's, since its last 64 bits begin with two fixed."""
-    monkeypatch.setenv(ENDPOINT, closed())
+    monkeypatch.setenv(ENDPOINT, CLOSED)
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
     recording, _ = recorded()

@@ -19,6 +19,7 @@ from gateway.core.reach import Reach
 from gateway.edge.outbound import HttpOutbound
 from gateway.protocols import document_http, webhook
 from gateway.protocols.handover import Accepted, Handed, NotTaken
+from gateway.protocols.posting import MAX_REPLY_BYTES
 from gateway.protocols.protocol import Manner, Surroundings, Unsent
 from tests.fakes import node
 from tests.fakes.correspondents import way
@@ -169,6 +170,21 @@ async def test_409_to_a_repetition_is_no_rejection(outbound: HttpOutbound, offic
     assert (await refused(of(office, protocol), around(outbound))).reason is Reason.STALE_RECORD
 
 
+@pytest.mark.parametrize(("status", "reason"), [(200, None), (422, Reason.REFUSED_BY_SYSTEM)])
+async def test_a_long_page_counts_by_its_status(
+    outbound: HttpOutbound, office: Office, status: int, reason: Reason | None
+) -> None:
+    """What a system took it has taken, though a page of any length comes along, and what it refused is refused."""
+    page = {"number": "2026/118", "page": "x" * MAX_REPLY_BYTES}
+    office.react = answers(page, status)
+    for box in (of(office), of(office, "http", number="/number")):
+        if reason is None:
+            assert await push(box, around(outbound)) == Accepted(None)
+        else:
+            assert (await refused(box, around(outbound))).reason is reason
+    assert len(office.seen) == 2
+
+
 async def test_no_answer(outbound: HttpOutbound, office: Office) -> None:
     """Silence and a refused connection are the system's, a connection that broke may be the document's."""
     office.react = cuts
@@ -232,7 +248,8 @@ async def test_http_brings_the_document_as_it_was(outbound: HttpOutbound, office
     [
         ({"file": {"no": "2026/118"}}, "2026/118"),
         ({"file": {"no": 118}}, "118"),
-        *(({"file": {"no": wrong}}, None) for wrong in ("", "x" * 65, "a\nb", True, None)),
+        ({"file": {"no": "លេខ\u200b១២"}}, "លេខ\u200b១២"),
+        *(({"file": {"no": wrong}}, None) for wrong in ("", "   ", "x" * 65, "a\nb", "1\u202e2", True, None)),
         *((lacking, None) for lacking in ({}, {"file": 1}, {"file": {"no": ["1"]}})),
     ],
 )

@@ -1,6 +1,5 @@
 """Systems that receive documents and look at their ids: pushed to over HTTP, or polling their agency's mailbox."""
 
-import socket
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,6 +11,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
+from tests.fakes import ports
 from tests.fakes.serving import pause
 
 TAKEN = 204
@@ -131,9 +131,7 @@ async def hook(reacts: Reacts = takes) -> AsyncIterator[Hook]:
 
 def refusing() -> str:
     """The address of a system that is down: nobody listens there."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{held.getsockname()[1]}/"
+    return f"http://127.0.0.1:{ports.free()[0]}/"
 
 
 @dataclass(slots=True)
@@ -171,7 +169,7 @@ class Poller:
     async def _said(self, method: str, path: str, body: Any) -> tuple[int | None, Any]:
         headers = {"Authorization": f"Bearer {self.token}"}
         try:
-            url, limit = f"{self.where()}{path}", aiohttp.ClientTimeout(10)
+            url, limit = f"{self.where()}{path}", aiohttp.ClientTimeout(30)
             async with self.session.request(method, url, json=body, headers=headers, timeout=limit) as answer:
                 return answer.status, await answer.json(content_type=None)
         except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError):

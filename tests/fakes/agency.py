@@ -51,7 +51,7 @@ class Bell:
         self._rung.set()
         self._rung = asyncio.Event()
 
-    async def until(self, true: Callable[[], object], seconds: float = 30) -> None:
+    async def until(self, true: Callable[[], object], seconds: float = 120) -> None:
         """Wait for it; not everything rings, so it looks again now and then."""
         async with asyncio.timeout(seconds):
             while not true():
@@ -304,7 +304,7 @@ class House:
         said = found.get(TopicPartition(self.topic, partition))
         return None if said is None or said.offset < 0 else int(said.offset)
 
-    async def commits(self, position: int, partition: int = 0, seconds: float = 30) -> None:
+    async def commits(self, position: int, partition: int = 0, seconds: float = 120) -> None:
         """Wait until the group stands there."""
         async with asyncio.timeout(seconds):
             while await self.committed(partition) != position:

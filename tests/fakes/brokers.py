@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from deploy.kafka.artefacts import NotThere, fetched, java
-from deploy.kafka.broker import TAKEN, Broker, Unready, new_id, run_tool
-from deploy.kafka.settings import HOST, Ports, Settings, free_ports, here, read
+from deploy.kafka.broker import Broker, Unready, new_id, run_tool
+from deploy.kafka.settings import HOST, Ports, Settings, here, read
+from tests.fakes import ports as chosen
 from tests.fakes.certificates import AUTHORITY
 from tests.fakes.links import Link
 
@@ -149,11 +150,7 @@ def started(
     """One broker or three of the test's own, in an empty folder."""
     kafka_here()
     passwords = {name: f"{name}-secret" for name in (ADMIN, *users)} if security != "none" else {}
-    running = _running(folder / "0", count, security, passwords)
-    for attempt in (1, 2):  # a port that was free may be taken by now
-        if running is None:
-            running = _running(folder / str(attempt), count, security, passwords)
-    assert running is not None, "no free ports"
+    running = _running(folder, count, security, passwords)
     running.users = passwords
     if security == "tls":
         running.authority = folder / "authority.pem"
@@ -165,8 +162,8 @@ def started(
             broker.kill()
 
 
-def _running(folder: Path, count: int, security: Security, passwords: Mapping[str, str]) -> Brokers | None:
-    ports, wires = [free_ports() for _ in range(count)], [free_ports() for _ in range(count)]
+def _running(folder: Path, count: int, security: Security, passwords: Mapping[str, str]) -> Brokers:
+    ports, wires = [_ports() for _ in range(count)], [_ports() for _ in range(count)]
     brokers = [
         Broker(folder / str(number), _settings(folder / str(number), number, ports, wires[number - 1], security))
         for number in range(1, count + 1)
@@ -177,13 +174,15 @@ def _running(folder: Path, count: int, security: Security, passwords: Mapping[st
             broker.start()
         for broker in brokers:
             broker.wait()
-    except Unready as error:
+    except Unready:
         for broker in brokers:
             broker.kill()
-        if TAKEN in str(error):
-            return None
         raise
     return Brokers([f"{HOST}:{each.clients}" for each in ports], brokers, wires)
+
+
+def _ports() -> Ports:
+    return Ports(*chosen.free()[:3])
 
 
 def _format(brokers: Sequence[Broker], ports: Sequence[Ports], passwords: Mapping[str, str]) -> None:

@@ -43,7 +43,7 @@ class Wire:
 
     async def answer(self) -> tuple[int, bytes, bytes]:
         """The next one: its status, head and body."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             head = await self.reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"\r\nContent-Length: (\d+)", head)
             assert length, head
@@ -59,7 +59,7 @@ class Wire:
 
     async def rest(self) -> bytes:
         """Everything until the other side hangs up; a reset is an error."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await self.reader.read()
 
     async def closed(self) -> bool:
@@ -120,7 +120,7 @@ class Place:
 
     async def until(self, holds: Callable[[], object]) -> None:
         """Let others run until it holds."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not holds():  # noqa: ASYNC110 - there is nothing to wait for
                 await asyncio.sleep(0)
 

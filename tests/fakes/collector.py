@@ -81,8 +81,8 @@ class Collector:
         return await self.react(request)
 
     async def until(self, holds: Callable[["Collector"], object]) -> None:
-        """Wait until it holds, for ten seconds at most."""
-        async with asyncio.timeout(10), self._came:
+        """Wait until it holds, for half a minute at most."""
+        async with asyncio.timeout(30), self._came:
             await self._came.wait_for(lambda: bool(holds(self)))
 
     def named(self, name: str) -> list[Kept]:

@@ -148,7 +148,9 @@ class Letters:
     until: int = 2199
     takers: tuple[str, ...] = TAKERS
     """Who agreed to take saensuk's letters."""
-    approver: str = "provider"
+    approver: str | None = "provider"
+    post: str = "registrar"
+    """Of whoever must agree."""
     by_system: bool = False
     """What saensuk sends is its systems' own."""
     subscriptions: tuple[str, ...] = (SILA, LAMPANG)
@@ -159,6 +161,8 @@ class Letters:
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Fields of services that are other ones."""
     kafka: Cluster | None = None
+    mandated: int = 2199
+    """Until the end of which year digital acts for sila."""
 
 
 POLITE = Letters()
@@ -205,7 +209,7 @@ def _agreements(letters: Letters) -> Iterable[Agreement]:
         "interior",
         [DESK],
         require=letters.require | {Obligation.PERSON},
-        approval=Approval(by=letters.approver, role="registrar"),
+        approval=None if letters.approver is None else Approval(by=letters.approver, role=letters.post),
     )
     sealed = _grant(letters, SECRET, "interior", [SILA])
     yield _agreement(letters, "MOI-CORRECTIONS", ["interior", "saensuk", "sila"], correction, sealed)
@@ -267,7 +271,7 @@ def catalogue_of(keys: Mapping[str, idp.Key], letters: Letters) -> Catalogue:
         to=AgencyId("digital"),
         services=frozenset({ServiceId(LETTER)}),
         valid_from=date(2024, 1, 1),
-        valid_until=date(2199, 12, 31),
+        valid_until=date(letters.mandated, 12, 31),
     )
     made = catalogues.of(
         agency("interior", ALERTS, REGISTER, groups=["ministries"]),

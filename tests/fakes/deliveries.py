@@ -86,7 +86,7 @@ class DeliveryTown(PostTown):
         systems.adopt(await systems.connect(declared, files))
         self.gateway._loaded = self.gateway._catalogue = declared
 
-    async def comes(self, holds: Callable[[], Any], seconds: float = 10.0) -> None:
+    async def comes(self, holds: Callable[[], Any], seconds: float = 30.0) -> None:
         """Wait until it holds; what it looks at may be the database."""
         async with asyncio.timeout(seconds):
             while not holds():

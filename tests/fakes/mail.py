@@ -5,13 +5,14 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.core.delivery import State
+from gateway.core.document import to_register
 from gateway.core.life import End as Done
 from gateway.core.life import Life, Span
 from gateway.core.model import (
@@ -326,7 +327,8 @@ class Office(Counter):
         """As a process does that looks at its folders."""
         count = 0
         for each in await self.run(sweeping.astray(self.catalogue)):
-            while moved := await self.run(sweeping.realign(each, self.scribe, limit)):
+            due = None if each.receipts else to_register(self.catalogue, each.service, datetime.now(UTC))
+            while moved := await self.run(sweeping.realign(each, self.scribe, limit, due)):
                 count += moved
         return count
 

@@ -1,6 +1,7 @@
 """Other people's packages, pinned by their hashes: a library of Standard Webhooks, AsyncAPI's own schema."""
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -39,14 +40,18 @@ def _installed(place: Path) -> str | None:
     if npm is None:
         return "npm is not there"
     place.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(SOURCE / name, place)
-    install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    try:
-        subprocess.run(install, cwd=place, check=True, capture_output=True, timeout=SECONDS)  # noqa: S603 - our own
-    except (subprocess.SubprocessError, OSError) as error:
-        return f"npm ci failed with {type(error).__name__}"
-    (place / "done").touch()
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests of another process may be at it
+        if (place / "done").exists():
+            return None
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(SOURCE / name, place)
+        install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        try:
+            subprocess.run(install, cwd=place, check=True, capture_output=True, timeout=SECONDS)  # noqa: S603 - our own
+        except (subprocess.SubprocessError, OSError) as error:
+            return f"npm ci failed with {type(error).__name__}"
+        (place / "done").touch()
     return None
 
 

@@ -1,5 +1,6 @@
 """Whoever reads a topic: a plain consumer without a group, and the cluster as a catalogue would name it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 
 from gateway.core.kafka import Cluster, Connection, Layout
+
+PATIENCE = 60.0
 
 
 def on_topics(*addresses: str, connection: Connection | None = None, max_bytes: int = 1_048_576) -> Cluster:
@@ -30,5 +33,5 @@ async def reading(bootstrap: str, *topics: str, **login: Any) -> AsyncIterator[A
 
 async def read_all(bootstrap: str, topic: str, count: int, **login: Any) -> list[Any]:
     """So many records, as soon as they are there."""
-    async with reading(bootstrap, topic, **login) as consumer:
+    async with reading(bootstrap, topic, **login) as consumer, asyncio.timeout(PATIENCE):
         return [await consumer.getone() for _ in range(count)]

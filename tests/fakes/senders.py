@@ -14,8 +14,10 @@ from tests.fakes.serving import pause
 
 BEAT = 0.005
 """Seconds between two documents of a case."""
-PATIENCE = 3.0
-"""Seconds for an answer; then it is asked again."""
+PATIENCE = 30.0
+"""Seconds for an answer."""
+AGAIN = 3.0
+"""Seconds after which a document that was not answered is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +52,27 @@ class Desk:
 
     async def call(self, method: str, path: str, body: Any = None, *, url: str | None = None, **headers: str) -> Reply:
         """One call; ``exchange_case`` is the header Exchange-Case."""
+        return await self._call(method, f"{url or self.where()}{path}", body, headers)
+
+    async def _call(
+        self, method: str, address: str, body: Any, headers: Mapping[str, str], seconds: float = PATIENCE
+    ) -> Reply:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         said = {"Authorization": f"Bearer {self.token}", **named}
-        limit = aiohttp.ClientTimeout(PATIENCE)
+        limit = aiohttp.ClientTimeout(seconds)
         try:
-            address = f"{url or self.where()}{path}"
             async with self.session.request(method, address, json=body, headers=said, timeout=limit) as answer:
                 return Reply(answer.status, await answer.json(content_type=None), answer.headers.copy())
         except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError):
             return Reply(None)
 
-    async def submit(self, to: str, reference: str, body: Any, service: str = LETTER, **more: Any) -> Reply:
+    async def submit(
+        self, to: str, reference: str, body: Any, service: str = LETTER, *, url: str | None = None, **more: str
+    ) -> Reply:
         """Once, wherever."""
         path = f"/v1/documents/{to}/{service}" if to else f"/v1/documents/{service}"
         key = {"Idempotency_Key": f'"{reference}"', "Exchange_Purpose": PURPOSE}
-        reply = await self.call("POST", path, body, **key, **more)
+        reply = await self._call("POST", f"{url or self.where()}{path}", body, {**key, **more}, AGAIN)
         self.told[str(reply.code or reply.status)] += 1
         if reply.status == 202:
             self.receipts[to, reference].add((reply.body["document"], reply.body["receipt"]))

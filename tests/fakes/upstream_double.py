@@ -44,6 +44,7 @@ class UpstreamDouble(GatewayDouble):
         app.router.add_get("/.well-known/jwks.json", self._keys)
         app.router.add_post("/v1/inbox/{id}", self._outcome)
         app.router.add_get("/v1/attachments/{id}", self._file)  # and HEAD
+        app.router.add_get("/v1/documents", self._documents)
         app.router.add_get("/v1/documents/{id}", self._document)
 
     async def _keys(self, request: web.Request) -> web.StreamResponse:
@@ -66,9 +67,16 @@ class UpstreamDouble(GatewayDouble):
         fault = self._fault(request)
         if fault is not None:
             return await fault(request)
-        files = [{"attachment": name, "digest": told} for name, told in self.listed.items()]
+        files = [
+            {"attachment": name, "digest": told, "size": len(self.files.get(name, b""))}
+            for name, told in self.listed.items()
+        ]
         told = {"document": named, "state": "arrived", "recipients": [], "attachments": files}
         return web.json_response(told)
+
+    async def _documents(self, request: web.Request) -> web.StreamResponse:
+        fault = self._fault(request)
+        return await fault(request) if fault else web.json_response({"documents": [], "next": None})
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         fault, name = self._fault(request), request.match_info["id"]

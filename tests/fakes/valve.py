@@ -46,7 +46,7 @@ class Valve:
                 yield each, ()
             if not told.gate.is_set():
                 loop.call_soon_threadsafe(told.holding.set)
-                told.gate.wait(10)
+                told.gate.wait(60)
             return result
 
         return await self._driver.transact(held)

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import asyncpg
 from gateway.edge.tasks import cancelled
 from tests.fakes.addressees import Ledger, Poller, hook
 from tests.fakes.district import CLERK, HALL, LETTER, NOTE, SENDER, District, Pushed
-from tests.fakes.senders import Desk
+from tests.fakes.senders import Desk, Reply
 from tests.fakes.serving import Node, pause, serving, sound
 
 KILLS = int(os.environ.get("GATEWAY_TEST_KILLS", "3"))
@@ -71,7 +72,7 @@ class Store:
     def _file(self, sql: str, write: bool) -> list[Any]:  # noqa: FBT001 - to_thread takes positions
         mode = "rw" if write else "ro"
         path = self.url.removeprefix("sqlite:///")
-        with closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10)) as database, database:
+        with closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=30)) as database, database:
             return database.execute(sql).fetchall()
 
 
@@ -163,7 +164,10 @@ class Campaign:
             names = {"Exchange_To": ", ".join(self.ledgers)} if to == EVERYWHERE else {}
             body = {"case": case, "n": int(n), "text": "x" * 200}
             service = NOTE if case.startswith(NOTED) else LETTER
-            reply = await self.desk.submit(to, reference, body, service, url=node.url, **names)
+            sent = partial(self.desk.submit, to, reference, body, service, url=node.url, **names)
+            async with asyncio.timeout(PATIENCE):
+                while (reply := await sent()) == Reply(None):
+                    pass
             assert (reply.status, reply.headers.get("Exchange-Replayed")) == (202, "?1"), reply
 
     async def counted(self) -> "Found":

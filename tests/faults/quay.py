@@ -18,6 +18,7 @@ import jwt
 
 from gateway.core import kafka as topics
 from gateway.edge.tasks import cancelled
+from tests.fakes import ports
 from tests.fakes.agents import Process, Site, agent, command
 from tests.fakes.brokers import Brokers
 from tests.fakes.district import INSTANCE, SENDER, District, Pushed
@@ -72,7 +73,7 @@ class Post:
 
     def _number(self, select: str) -> int:
         path = self.site.data / "agent.sqlite3"
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as memory:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as memory:
             return int(memory.execute(select).fetchone()[0])
 
 
@@ -95,9 +96,9 @@ class Quay:
     codes: Counter[int] = field(default_factory=Counter)
     """With which agents ended that were asked to."""
 
-    async def serve(self, address: str = "127.0.0.1:0") -> Node:
-        """One more gateway, or one that comes back."""
-        self.going.district.listen = address
+    async def serve(self, address: str = "") -> Node:
+        """One more gateway, or one that comes back to its address."""
+        self.going.district.listen = address or f"127.0.0.1:{ports.free()[0]}"
         return await self.going.start()
 
     async def hire(self, node: Node) -> Post:

@@ -46,7 +46,7 @@ class Place:
             self.nodes.append(await self.stack.enter_async_context(serving(self.district, self.database)))
 
     async def everywhere(self, reference: str, *bodies: Any, times: int = 1) -> list[Reply]:
-        """Each body to each gateway, all at the same time; who is told to come again does."""
+        """Each body to each gateway, all at the same time; who is told to come again, or nothing, does."""
         calls = [
             self._sent(node.url, reference, body)
             for node, body, _ in itertools.product(self.nodes, bodies, range(times))
@@ -56,7 +56,7 @@ class Place:
     async def _sent(self, url: str, reference: str, body: Any) -> Reply:
         while True:
             reply = await self.desk.submit("north", reference, body, url=url)
-            if reply.status not in (409, 503):
+            if reply.status not in (None, 409, 503):
                 return reply
             await pause(0.02)
 

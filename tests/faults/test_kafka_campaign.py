@@ -5,15 +5,11 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.behaviour.server import Server
 from tests.fakes.brokers import started
 from tests.fakes.registry import registry
 from tests.faults.campaign import Store
 from tests.faults.quay import PARTITIONS, SECONDS, Quay, Trouble, quay
-
-pytestmark = pytest.mark.xdist_group("brokers")
 
 
 async def held(at: Quay) -> None:

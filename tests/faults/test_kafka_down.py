@@ -10,8 +10,6 @@ import pytest
 from tests.fakes.brokers import Brokers, started
 from tests.faults.harbour import SECONDS, harbour
 
-pytestmark = pytest.mark.xdist_group("kafka")
-
 BOUND = 60
 """Documents that may wait."""
 SOON = 60.0

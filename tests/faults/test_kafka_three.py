@@ -3,6 +3,7 @@
 ``GATEWAY_TEST_CAMPAIGN_SECONDS`` is how long each stretch lasts; the figures of each run are printed (``pytest -rP``).
 """
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +12,12 @@ import pytest
 
 from tests.fakes.brokers import Brokers, started
 from tests.fakes.serving import pause
-from tests.faults.harbour import SECONDS, Harbour, harbour
-
-pytestmark = pytest.mark.xdist_group("brokers")
+from tests.faults.harbour import PATIENCE, SECONDS, Harbour, harbour
 
 PAUSE = 60.0
 """Seconds without an arrival, on a machine with other things to do, that one broker's end may cost."""
 SETTLED = 3.0
-"""Seconds after which what was acknowledged before the second broker went is in the gateway's database."""
+"""Seconds without an arrival: what was acknowledged before the second broker went is in the gateway's database."""
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +31,16 @@ async def longest(at: Harbour) -> float:
     """The longest pause between two arrivals."""
     moments = [moment for _, moment in await at.arrived()]
     return max(later - sooner for sooner, later in itertools.pairwise(sorted(moments)))
+
+
+async def settled(at: Harbour) -> int:
+    """Wait until no more arrives; how many have."""
+    before, found = -1, 0
+    async with asyncio.timeout(PATIENCE):
+        while before != found:
+            await pause(SETTLED)
+            before, found = found, len(await at.arrived())
+    return found
 
 
 async def held(at: Harbour, *told: str) -> None:
@@ -52,8 +61,7 @@ async def test_one_killed_stops_nothing_two_acknowledge_nothing(three: Brokers, 
         await pause(SECONDS)
         one = await longest(at)
         three.kill(2)
-        await pause(SETTLED)
-        before = len(await at.arrived())
+        before = await settled(at)
         await pause(SECONDS)
         stood = len(await at.arrived())
         status, _ = await at.panel.ready()

@@ -31,6 +31,7 @@ async def until_answered(town: Town, address: str, *waits: int | None) -> tuple[
                 return status, body, longest
 
 
+@pytest.mark.quiet
 async def test_a_node_paused_in_a_claim_holds_nobody_up(tmp_path: Path, shared: str) -> None:
     """It holds the row of one key: others go on at once, that key after two seconds, and there is one call."""
     async with founded(tmp_path, shared) as town, town.running(), started(town, IN_THE_CLAIM, signal.SIGSTOP) as node:

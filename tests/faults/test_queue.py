@@ -26,7 +26,7 @@ KILLS, PAUSES = 6, 4
 """Of all dispatchers."""
 DOWN = 4.0
 """Seconds for which one recipient does not answer."""
-PATIENCE = 60.0
+PATIENCE = 180.0
 ENDS = "('registered', 'rejected', 'recalled', 'expired', 'undeliverable')"
 
 

@@ -160,6 +160,7 @@ async def test_kafka_that_is_away_is_told_and_touches_nothing_else(topics: Topic
         assert (await town.metrics())["gateway_kafka_up"] == 1
 
 
+@pytest.mark.quiet
 async def test_submission_is_taken_until_the_bound(topics: Topics, link: Link, tmp_path: Path) -> None:
     """202 while there is room, then 503 with Retry-After for that recipient alone; when it is back, all goes."""
     interior, sila = read("interior", max_waiting=3), read("sila")

@@ -25,7 +25,6 @@ from tests.fakes.brokers import Brokers
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
-pytestmark = pytest.mark.xdist_group("brokers")
 OURS = {
     *("controller.quorum.bootstrap.servers", "listeners", "advertised.listeners", "log.dirs"),
     *("listener.security.protocol.map", "ssl.keystore.location", "ssl.truststore.location"),

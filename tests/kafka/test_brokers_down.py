@@ -18,8 +18,6 @@ from tests.fakes.readers import on_topics, read_all
 from tests.fakes.topics import Topics, read, read_by, reading_town
 from tests.fakes.town import until
 
-pytestmark = pytest.mark.xdist_group("brokers")
-
 
 @pytest.fixture(scope="module")
 def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
@@ -27,6 +25,7 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
         yield running
 
 
+@pytest.mark.quiet
 async def test_all_flows_again_after_a_kill(brokers: Brokers, tmp_path: Path) -> None:
     """kill -9: what is sent meanwhile is taken and waits; within ten seconds of the return it is all there, once."""
     topics, interior, sila = Topics(brokers), read("interior"), read("sila")
@@ -45,6 +44,7 @@ async def test_all_flows_again_after_a_kill(brokers: Brokers, tmp_path: Path) ->
         assert {event.id for event, _ in await topics.events(town, interior, 9)} >= {*ids[:6], *ids[7:]}
 
 
+@pytest.mark.quiet
 async def test_a_paused_broker_is_noticed_and_forgiven(brokers: Brokers, tmp_path: Path) -> None:
     """SIGSTOP: connections stay and nobody answers; what had left may have arrived, and arrives once for the sender."""
     topics, interior = Topics(brokers), read("interior", deadline=2.0)

@@ -218,7 +218,7 @@ async def test_the_end_is_bounded_while_nothing_answers(link: Link, topic: str) 
         link.flowing.clear()
         waiting = asyncio.create_task(desk.refused(topic, seconds=30.0))
         await until(lambda: desk.publisher.in_flight[0] == 1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await desk.publisher.close(0.5)
             assert (await waiting).sent
     assert desk.publisher.in_flight == (0, 0)

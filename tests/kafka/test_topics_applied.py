@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    MessageSizeTooLargeError,
     TopicAuthorizationFailedError,
 )
 from aiokafka.structs import TopicPartition
@@ -31,7 +32,6 @@ from tests.fakes.brokers import Brokers
 from tests.fakes.catalogues import of
 from tests.fakes.guarded import LAYOUT, Estate, allow, alter, applied, between, estate_of, needed, reading, shell
 
-pytestmark = pytest.mark.xdist_group("kafka")
 PATIENCE = 30.0
 
 
@@ -115,6 +115,21 @@ async def test_the_gateway_writes_and_the_agency_reads(guarded: Estate) -> None:
             await asyncio.wait_for(consumer.commit({TopicPartition(name, 0): 1}), PATIENCE)
         assert record.value == b"a letter"
     assert (await asyncio.to_thread(between, guarded, right)).sound
+
+
+async def test_nothing_comes_packed_to_whoever_reads(guarded: Estate) -> None:
+    """A few KiB that are megabytes when unpacked are refused by the broker; what fits is read as any other."""
+    right = needed(guarded)
+    await asyncio.to_thread(applied, guarded, right)
+    name = topic(right.instance, "tax")
+    packs: dict[str, Any] = {"compression_type": "gzip", "max_request_size": 2**24}
+    async with producing(guarded, "gateway", **packs) as producer:
+        with pytest.raises(MessageSizeTooLargeError):
+            await asyncio.wait_for(producer.send_and_wait(name, bytes(2**23), partition=0), PATIENCE)
+        await asyncio.wait_for(producer.send_and_wait(name, bytes(2**19), partition=0), PATIENCE)
+    async with consuming(guarded, "tax", name, group(right.instance, "tax")) as consumer:
+        kept = await asyncio.wait_for(consumer.getone(), PATIENCE)
+    assert kept.value == bytes(2**19)
 
 
 async def test_nobody_else_writes(guarded: Estate) -> None:
@@ -281,10 +296,12 @@ def _refused(connection: Connection, read: files.Files) -> str:
 
 
 @asynccontextmanager
-async def producing(estate: Estate, user: str, *, idempotent: bool = True) -> AsyncIterator[AIOKafkaProducer]:
-    """As the gateway does."""
+async def producing(
+    estate: Estate, user: str, *, idempotent: bool = True, **more: Any
+) -> AsyncIterator[AIOKafkaProducer]:
+    """As the gateway does, but for what is said."""
     options = await asyncio.to_thread(estate.options, user)
-    producer = AIOKafkaProducer(acks="all", enable_idempotence=idempotent, **options)
+    producer = AIOKafkaProducer(acks="all", enable_idempotence=idempotent, **options, **more)
     try:
         await asyncio.wait_for(producer.start(), PATIENCE)
         yield producer

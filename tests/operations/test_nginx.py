@@ -13,10 +13,11 @@ import orjson
 import pytest
 
 from gateway.client import GatewayClient
+from tests.fakes import ports
 from tests.fakes.certificates import AUTHORITY, calling, certificate
 from tests.fakes.parties import LOOK_UP, PERSON, PURPOSE, TAX, Terms
 from tests.fakes.town import Town, opened
-from tests.system.test_serve import ROOT, free_port
+from tests.system.test_serve import ROOT
 
 OURS, THIEF = certificate(), certificate()
 CALLER = "127.0.0.2"
@@ -63,7 +64,7 @@ def configuration(folder: Path, port: int, node: str, down: str) -> str:
 @asynccontextmanager
 async def proxied(folder: Path, town: Town) -> AsyncIterator[str]:
     """nginx before the town's gateway and before a node that is down; its address."""
-    program, port = there(), free_port()
+    program, port = there(), ports.free()[0]
     config = folder / "nginx.conf"
     config.write_text(configuration(folder, port, town.at.public.removeprefix("http://"), "127.0.0.1:1"), "utf-8")
     checked = await asyncio.create_subprocess_exec(program, "-q", "-t", "-c", str(config))

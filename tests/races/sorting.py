@@ -12,7 +12,7 @@ from tests.fakes.mail import Office, way, working
 from tests.fakes.valve import Valve
 from tests.races.stage import HELD, beside, waited_for
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds after which what should have come does not."""
 WAYS = (way("health"), way("interior"), way("finance"))
 

@@ -186,7 +186,7 @@ async def test_d12_a_recall_races_a_lease(shared: str) -> None:
 
 async def requeued(office: Office, name: str) -> ends.Answer:
     order = Order("operator.one", "again")
-    return await office.run(ends.requeue(name, HEALTH, order, office.scribe, way=PUSH, unit="", pulled=False))
+    return await office.run(ends.requeue(name, HEALTH, order, ends.Anew(PUSH, "", pulled=False), office.scribe))
 
 
 async def undeliverable(office: Office, name: str) -> None:

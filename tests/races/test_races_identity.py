@@ -97,6 +97,7 @@ async def test_e10_forged_tokens_are_one_entry_a_minute(tmp_path: Path, url: str
         assert len(entries) == 2 * len(minutes)  # a start, and that
 
 
+@pytest.mark.quiet
 async def test_e10_a_flood_of_forged_tokens_harms_nobody(
     tmp_path: Path, url: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,7 @@ async def _urls() -> AsyncIterator[dict[str, str]]:
 
 @pytest.fixture(name="http")
 async def _http() -> AsyncIterator[ClientSession]:
-    async with ClientSession(headers={"X-Api-Key": KEY}, timeout=ClientTimeout(total=5)) as session:
+    async with ClientSession(headers={"X-Api-Key": KEY}, timeout=ClientTimeout(total=30)) as session:
         yield session
 
 

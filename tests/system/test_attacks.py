@@ -38,7 +38,7 @@ async def statuses(town: Town, said: bytes) -> list[int]:
     to = urlsplit(town.at.public)
     reader, writer = await asyncio.open_connection(to.hostname, to.port)
     writer.write(said)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answers = await reader.read()
     writer.close()
     return [int(status) for status in STATUS.findall(answers)]
@@ -241,7 +241,7 @@ async def heard(town: Town, said: bytes) -> bytes:
     to = urlsplit(town.at.public)
     reader, writer = await asyncio.open_connection(to.hostname, to.port)
     writer.write(said)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answers = await reader.read()
     writer.close()
     return answers
@@ -291,7 +291,7 @@ async def test_chunks_with_endless_extensions_are_no_way_around_the_time(
 
 
 async def until_refused(town: Town) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (await town.metrics())['gateway_connections_refused_total{reason="address"}']:
             pass
 

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -367,3 +369,19 @@ def test_a_folder_that_is_not_there_is_told(type_in: Type, tmp_path: Path) -> No
     typed = type_in("keys", "party", "health.registry", "--instance", "KH", "--folder", tmp_path / "nowhere")
     assert typed.code == 1
     assert "name a folder that exists" in typed.text
+
+
+LOADED = """
+import sys
+from typer.testing import CliRunner
+from gateway.__main__ import app
+CliRunner().invoke(app, sys.argv[1:])
+print(*sorted({"aiohttp", "sqlalchemy"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(("name", "modules"), [("check", ""), ("chek", ""), ("documents", "aiohttp sqlalchemy")])
+def test_a_command_loads_what_it_needs(name: str, modules: str) -> None:
+    """A look at the catalogue loads neither a server nor a database, a mistyped command nothing at all."""
+    done = subprocess.run([sys.executable, "-c", LOADED, name], capture_output=True, text=True, check=True)  # noqa: S603 - our own words
+    assert done.stdout.strip() == modules

@@ -1,10 +1,12 @@
 """``gateway journal show`` and ``gateway journal check`` on a journal that somebody has laid hands on."""
 
+import asyncio
 import hashlib
 import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -14,6 +16,11 @@ from gateway.__main__ import app
 from gateway.core.entry import Bodies, Particulars, draft, numbered
 from gateway.edge import archive
 from gateway.edge.archive import Kept, Wanted
+from gateway.edge.control import Order, hand_over
+from gateway.edge.database import opened
+from gateway.edge.journal import Journal
+from gateway.edge.lookups import named
+from tests.fakes.town import opened as town
 
 FIRST = "01939f5e-7b1c-7cc3-98c4-dc0c0c07398f"
 SECOND = "01939f5e-7b1c-7cc3-98c4-dc0c0c073990"
@@ -124,16 +131,90 @@ def test_a_document_is_found_with_what_concerns_it(type_in: Type, database: Call
     assert type_in("show", "--database", url, "--document", "OUT-1")[1].startswith("--document must be the id of a ")
 
 
-def test_what_stands_beside_is_printed_where_it_is_asked_for(type_in: Type, database: Callable[..., str]) -> None:
-    """And nothing of it otherwise; where it was forgotten, there is none."""
-    whole = row(1)
-    url = database(whole, (7, 2, *row(2)[2:4], None))
-    code, text = type_in("show", "--database", url, "--particulars")
-    first, second = (orjson.loads(line) for line in text.splitlines())
-    assert (code, first["beside"]["case"]) == (0, "C-1")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A gateway's own database with three entries about the case C-1."""
+    url = f"sqlite:///{tmp_path / 'gateway.sqlite3'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("shared")
+
+    async def write() -> None:
+        driver = opened(url, "DEMO", create=True)
+        assert driver is not None
+        journal = Journal(driver)
+        await journal.open("test")
+        for document in (FIRST, FIRST, SECOND):
+            facts = {"step": "submitted", "document": document}
+            await journal.append(draft(facts, Bodies(), Particulars(case="C-1"), bytes(64)))
+        await journal.close()
+
+    asyncio.run(write())
+    return url
+
+
+def lookups(type_in: Type, url: str, *options: str) -> list[dict[str, Any]]:
+    """Of persons, as the journal has them."""
+    lines = type_in("show", "--database", url, "--step", "administered", *options)[1].splitlines()
+    return [entry for entry in map(orjson.loads, lines) if entry["what"] == "show_particulars"]
+
+
+def test_what_stands_beside_is_printed_to_who_says_why(type_in: Type, kept: str) -> None:
+    """With an entry of who looked, why, and at which; it is found by the document that was looked at."""
+    why = ("--particulars", "--reason", "complaint 7", "--by", "Chan Vanna")
+    code, text = type_in("show", "--database", kept, "--document", FIRST, *why)
+    first, second = map(orjson.loads, text.splitlines())
+    assert (code, first["beside"]["case"], second["beside"]["case"]) == (0, "C-1", "C-1")
     assert hashlib.sha256(orjson.dumps(first["beside"])).hexdigest() == first["particulars"]
-    assert (second["forgotten"], "beside" in second) == (True, False)
-    assert "C-1" not in type_in("show", "--database", url)[1]
+    assert "C-1" not in type_in("show", "--database", kept)[1]
+    (entry,) = lookups(type_in, kept)
+    assert (entry["document"], entry["entries"]) == (FIRST, f"{first['entry']}, {second['entry']}")
+    (again,) = lookups(type_in, kept, "--document", FIRST, "--particulars", "--reason", "who did?")
+    assert (again["beside"]["user"], again["beside"]["reason"]) == ("Chan Vanna", "complaint 7")
+    everything = type_in("show", "--database", kept, "--particulars", "--reason", "audit")[1].splitlines()
+    (*_, last) = lookups(type_in, kept)
+    assert (len(everything), last["entries"]) == (6, "all")
+    assert type_in("check", "--database", kept)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "options", [["--particulars"], ["--particulars", "--by", "me"], ["--reason", "x"], ["--by", "me"]]
+)
+def test_without_a_reason_nothing_of_it_is_shown(
+    type_in: Type, database: Callable[..., str], options: list[str]
+) -> None:
+    """Nor is a reason taken for what needs none."""
+    code, text = type_in("show", "--database", database(row(1)), *options)
+    assert (code, text.startswith("Whoever looks at particulars says why"), "C-1" in text) == (1, True, False)
+
+
+def test_what_cannot_be_written_down_is_not_shown(type_in: Type, database: Callable[..., str], kept: str) -> None:
+    """A copy of entries is no gateway's database; a reason that is no line is none."""
+    why = ("--particulars", "--reason")
+    for url, reason in ((database(row(1)), "audit"), (kept, "two\nlines")):
+        code, text = type_in("show", "--database", url, *why, reason)
+        assert (code, text.startswith("Nothing is shown, as that cannot be written down"), "C-1" in text) == (
+            1,
+            True,
+            False,
+        )
+    assert lookups(type_in, kept) == []
+
+
+async def test_a_gateway_that_has_the_file_writes_the_look_down(tmp_path: Path) -> None:
+    """The command cannot: SQLite serves one process, which takes the order through its socket."""
+    said = {"entries": "1.1", "reason": "complaint 7", "who": "dara"}
+    async with town(tmp_path) as running:
+        assert (await hand_over(running.database, Order("show_particulars", said))).done
+        assert not (await hand_over(running.database, Order("show_particulars", {**said, "reason": ""}))).done
+        (entry,) = [each for each in running.entries() if each.facts.get("what") == "show_particulars"]
+    assert (entry.facts["entries"], entry.particulars["user"]) == ("1.1", "dara")
+
+
+def test_forgotten_particulars_are_not_there() -> None:
+    """Many entries are named by their first and their last; those that were forgotten say so."""
+    rows = [Kept(7, n, b"", b"{}", None) for n in range(1, 22)]
+    assert (named(rows[:2]), named(rows)) == ("7.1, 7.2", "21: 7.1 to 7.21")
+    assert archive.shown(rows[0], beside=True) == {"leaf": "", "forgotten": True}
 
 
 @pytest.mark.parametrize("wrong", ["", "answered", FIRST[:8]])

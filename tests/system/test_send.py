@@ -88,6 +88,17 @@ async def test_what_cannot_be_sent_is_told(town: PostTown) -> None:
         assert (code, "cannot be read" in said, "Traceback" in said) == (1, True, False)
 
 
+async def test_a_receipt_that_cannot_be_kept_is_told_before_or_shown(town: PostTown) -> None:
+    """No place for it: nothing is sent. No room once it was sent: it is printed, with a code that says that it was."""
+    code, said = await send(town, "--reference", "A-3", "--receipt", "nodir/r.jws")
+    assert (code, "Nothing was sent" in said, "Traceback" in said) == (1, True, False), said
+    assert town.rows("select count(*) from documents") == [(0,)]
+    code, said = await send(town, "--reference", "A-3", "--receipt", "/dev/full")
+    assert (code, "do not send it again" in said, "Reference  A-3" in said) == (3, True, True), said
+    (receipt,) = (line.split()[1] for line in said.splitlines() if line.startswith("Receipt"))
+    assert claims_of(receipt)["state"] == "submitted"
+
+
 async def test_who_was_cut_off_is_told_how_to_go_on(town: PostTown) -> None:
     """The reference, and the ids of what was uploaded."""
     town.valve.failing = True

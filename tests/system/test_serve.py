@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,21 +15,16 @@ from deploy.demo.ministries import KAFKA, SLOW, VARIABLES, ministries
 from deploy.demo.people import identified
 from gateway.client import GatewayClient, Pace, Refused
 from gateway.edge import archive
+from tests.fakes import ports
 
 ROOT = Path(__file__).parents[2]
 PRIVATE = ROOT / "deploy" / "demo" / "keys" / "private"
 SERVE = (sys.executable, "-m", "gateway", "serve")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def settings(folder: Path, urls: dict[str, str] | None = None) -> dict[str, str]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-    port, aside = free_port(), free_port()
+    port, aside, *_ = ports.free()  # two workers take the next ones
     return {
         **plain,
         **(urls or {**dict.fromkeys(VARIABLES, "http://127.0.0.1:1"), **KAFKA}),

@@ -2,12 +2,11 @@
 
 import asyncio
 import os
-import random
 import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,19 +105,7 @@ async def node(server: Server, catalogue: Path, **more: str) -> AsyncIterator[No
 
 def surroundings(server: Server, catalogue: Path, urls: dict[str, str] | None = None) -> dict[str, str]:
     places = {"GATEWAY_CATALOGUE": str(catalogue), "GATEWAY_KEYS": str(ROOT / "deploy/demo/keys")}
-    port = free_ports(4)
-    aside = {"GATEWAY_OPERATIONS_LISTEN": f"127.0.0.1:{port}", "GATEWAY_DATABASE": server.url(name=DATABASE)}
-    return settings(catalogue, urls) | places | aside
-
-
-def free_ports(number: int) -> int:
-    """The first of so many in a row, below those that the system and the brokers take; others than the last time."""
-    for first in random.sample(range(10_000, 19_000, number), 1000):
-        with ExitStack() as stack, suppress(OSError):
-            for port in range(first, first + number):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            return first
-    raise OSError
+    return settings(catalogue, urls) | places | {"GATEWAY_DATABASE": server.url(name=DATABASE)}
 
 
 async def request(address: str, client_id: str, target: str, body: dict[str, Any], **headers: str) -> bytes:

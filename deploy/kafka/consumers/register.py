@@ -101,7 +101,7 @@ def held(message: Message, gateway: Gateway, instance: str, agency: str) -> Mapp
     said = {str(name): bytes(content or b"").decode() for name, content in headers}
     if not value or len(said) < len(headers):
         raise NotOurs("it has no value, or a header twice")
-    signed = [verified(said[name], gateway) for name in ("receipt", "statement") if name in said]
+    signed = [verified(said[name], name, gateway) for name in ("receipt", "statement") if name in said]
     digest = base64.b64encode(hashlib.sha256(value).digest()).decode()
     must = {"instance": instance, "document": said.get("ce_id"), "service": said.get("ce_type")}
     for claims in signed:
@@ -115,12 +115,12 @@ def held(message: Message, gateway: Gateway, instance: str, agency: str) -> Mapp
     raise NotOurs("nothing says that it is for this agency")
 
 
-def verified(signed: str, gateway: Gateway) -> Mapping[str, Any]:
-    """The claims of a receipt, or of a statement, which has the same form. Raises NotOurs."""
+def verified(signed: str, name: str, gateway: Gateway) -> Mapping[str, Any]:
+    """The claims of a receipt, or of a statement: neither passes for the other. Raises NotOurs."""
     try:
         header = jwt.get_unverified_header(signed)
-        if header.get("typ") != "exchange-receipt+jwt":
-            raise NotOurs("what is signed in it is no receipt")
+        if header.get("typ") != f"exchange-{name}+jwt":
+            raise NotOurs(f"what is signed in it is no {name}")
         key = gateway.key(str(header.get("kid")))
         claims: Mapping[str, Any] = jwt.decode(signed, key, algorithms=[key.algorithm_name])
     except jwt.PyJWTError as error:

@@ -180,8 +180,13 @@ def hold(trail: Trail, found: Sequence[Permit], sender: AgencyId, mac: Mac) -> H
         return None
     if trail.person is None:  # the grant requires one, and policy asked; never without all the same
         raise Refusal("policy.obligation", "The agreement asks for Exchange-User-Assertion with each call.")
-    approver = found[0].recipient if asked.by == "provider" else sender
+    approver = approver_of(asked, found[0].recipient, sender)
     return Hold(approver, asked.role, mac(document.of_person(trail.person)))
+
+
+def approver_of(asked: Approval, recipient: AgencyId, sender: AgencyId) -> AgencyId:
+    """The agency whose person must agree."""
+    return recipient if asked.by == "provider" else sender
 
 
 def agreements(found: Sequence[Permit]) -> Mapping[str, Any]:

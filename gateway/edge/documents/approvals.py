@@ -16,9 +16,10 @@ from gateway.core import document, policy
 from gateway.core.delivery import Refused, State
 from gateway.core.entry import Step as Entered
 from gateway.core.identity import Caller
-from gateway.core.model import AgencyId, Catalogue, Person, agency_of
+from gateway.core.line import NO_LINE, is_line
+from gateway.core.model import AgencyId, Agreement, Catalogue, Grant, Person, agency_of
 from gateway.core.receipt import instant
-from gateway.core.refusal import Refusal
+from gateway.core.refusal import Refusal, ShapeFault
 from gateway.core.shape import Shape, parse
 from gateway.edge.documents import addressing, records
 from gateway.edge.documents.addressing import Letter, Permit
@@ -42,11 +43,11 @@ MAX_HELD_BYTES = 2 * 2**20
 MAX_REASON = 500
 """Characters."""
 
-_SAID = f"{PAPER}, p.submitted, p.expires, p.recipient, p.role, p.requester, p.head, p.body"
+_SAID = f"{PAPER}, p.submitted, p.expires, p.recipient, p.role, p.requester, p.head, p.body, p.approver"
 _WAIT = "p.approver = $1 and p.state = 'held' and p.role = $2 and p.expires > {now}"
 _SIZES = f"select p.id, coalesce(length(p.body), 0) from documents p where {_WAIT} order by p.seq limit {MAX_HELD}"  # noqa: S608 - names of columns
 _HELD = f"select {_SAID} from documents p where {_WAIT} and p.id in ({{ids}}) order by p.seq"  # noqa: S608 - the same
-_ONE = f"select {_SAID}, p.approver, p.state from documents p where p.id = $1"  # noqa: S608 - the same
+_ONE = f"select {_SAID} from documents p where p.id = $1"  # noqa: S608 - the same
 _DECISION = Shape(
     {
         "type": "object",
@@ -97,6 +98,12 @@ class Held:
     requester: bytes
     head: Mapping[str, Any]
     body: bytes | None
+    approver: AgencyId
+
+    @property
+    def sender(self) -> AgencyId:
+        """Or the agency on whose behalf it was sent."""
+        return self.paper.on_behalf or agency_of(self.paper.sender)
 
 
 class Approvals:
@@ -147,7 +154,7 @@ class Approvals:
         return found
 
     def _opened(self, row: Sequence[Any]) -> Held:
-        submitted, expires, recipient, role, requester, head, body = row[7:14]
+        submitted, expires, recipient, role, requester, head, body, approver = row[7:15]
         paper = paper_of(row[:7])
         opened = self._these.unseal
         return Held(
@@ -157,8 +164,9 @@ class Approvals:
             recipient=AgencyId(recipient),
             role=role,
             requester=bytes(requester),
-            head=orjson.loads(opened(bytes(head), records.head_context(paper.id))),
+            head=records.opened_head(paper.id, head, opened),
             body=None if body is None else opened(bytes(body), records.body_context(paper.id)),
+            approver=AgencyId(approver),
         )
 
     async def _decided(self, request: web.Request, trail: Trail) -> Released:
@@ -167,11 +175,12 @@ class Approvals:
         trail.document = identifier = document.known_id(request.match_info["document"])
         person = _person(trail)
         said = await these.asking.said(request, trail, _DECISION)
+        reason = _reason(said)
         held = await self._held(identifier, caller, person)
         if said["decision"] == "approved":
-            answer = await self._approved(trail, held, person, said.get("reason"))
+            answer = await self._approved(trail, held, person, reason)
         else:
-            step = self._step(trail, held, State.DECLINED, said.get("reason"))
+            step = self._step(trail, held, State.DECLINED, reason)
             mac = these.mac(document.of_person(person))
             answer = await these.post.run(
                 decline(mac, step, these.scribe),
@@ -197,7 +206,7 @@ class Approvals:
         return held
 
     async def _approved(self, trail: Trail, held: Held, person: Person, reason: str | None) -> Taken | Refused:
-        """Policy is asked again: what may not be sent today does not go out, and waits on."""
+        """Policy is asked again: what may not be sent today, or under another word, does not go out and waits on."""
         these, paper = self._these, held.paper
         now = these.in_force()  # the body may have taken seconds to arrive
         decision = policy.redecide(
@@ -210,12 +219,12 @@ class Approvals:
             at=trail.at,
         )
         trail.agreement, trail.grant = decision.agreement, decision.grant
-        agreement, grant = permitted(decision)
+        permitted(decision)
+        agreement, grant = trail.agreement, trail.grant = _agreed(policy.granted(now, decision.facts), held)
         service, way = now.services[paper.service], addressing.way_of(now, held.recipient, paper.service)
         if held.body is None:  # kept as long as it waits; never handed out without
             raise Refusal("approval.decided", _WORDS["approval.decided"])
-        sender = paper.on_behalf or agency_of(paper.sender)
-        letter = Letter(paper.id, service, parse(held.body), sender, trail.at)
+        letter = Letter(paper.id, service, parse(held.body), held.sender, trail.at)
         permit = Permit(held.recipient, way, decision.facts, agreement, grant)
         addressee: Addressee = addressing.addressee(letter, permit, now, these.mac)
         seconds = document.seconds(document.life_of(service).deliver_within, trail.at, now)
@@ -244,11 +253,39 @@ class Approvals:
         )
 
 
+def _agreed(granted: Sequence[tuple[Agreement, Grant]], held: Held) -> tuple[Agreement, Grant]:
+    """Under what it goes out: a grant of today that asks for this second person, or where none asks for any.
+
+    Raises Refusal: whom the agreement named when the document was sent may be nobody whom it names now.
+    """
+    asking = [(agreement, grant, grant.approval) for agreement, grant in granted if grant.approval is not None]
+    for agreement, grant, asked in asking:
+        if (addressing.approver_of(asked, held.recipient, held.sender), asked.role) == (held.approver, held.role):
+            return agreement, grant
+    if not asking:
+        return granted[0]
+    raise Refusal(
+        "policy.obligation",
+        f"{asking[0][0].id} asks for another second person than it did when this was sent: the sender recalls it and "
+        "sends it anew.",
+        agency=held.recipient,
+    )
+
+
 def _person(trail: Trail) -> Person:
     """Who decides. Raises Refusal."""
     if trail.person is None:
         raise Refusal("policy.obligation", "Send Exchange-User-Assertion: a person decides, in the post agreed upon.")
     return trail.person
+
+
+def _reason(said: Mapping[str, Any]) -> str | None:
+    """The person's words, which both sides see. Raises Refusal."""
+    reason: str | None = said.get("reason")
+    if reason is not None and not is_line(reason):
+        fault = ShapeFault("/reason", NO_LINE)
+        raise Refusal("shape.request", "The body does not fit the address.", errors=(fault,))
+    return reason
 
 
 def _shown(held: Held, person: bytes) -> dict[str, Any]:

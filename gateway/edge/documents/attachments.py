@@ -106,7 +106,7 @@ class Attachments:
         """
         if not ids:
             return ()
-        found = files.kept(await self._read(files.seen(sender, ids)))
+        found = files.kept(await self._read(files.seen(sender, ids)), sender)
         if found.keys() != set(ids):
             raise attachment.unknown()
         these = tuple(found[each].file for each in ids)
@@ -158,7 +158,7 @@ class Attachments:
         vault, agency = self._open(), agency_of(caller.system)
         wanted = attachment.known_id(request.match_info["attachment"])
         who = files.viewer(trail.catalogue.agencies[agency], caller.system, trail.person)
-        kept = files.kept(await self._read(files.seen(who, (wanted,)))).get(wanted)
+        kept = files.kept(await self._read(files.seen(who, (wanted,))), who).get(wanted)
         if kept is None:
             raise attachment.unknown()
         if request.method == "HEAD":

@@ -1,7 +1,8 @@
 """The gateway's word that a body is for a recipient, where the document's first receipt does not say so.
 
 A receipt that concerns several names none of them, and that of an event speaks of the whole, of which a subscriber may
-see a part. Who reads a topic must be able to check both, alone.
+see a part. Who reads a topic must be able to check both, alone. It has a receipt's form and no receipt's type: two
+receipts of one entry would name two digests.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ Attests: TypeAlias = Callable[[Out, Handed], str | None]
 
 
 def attesting(instance: str, sign: Callable[[Mapping[str, Any]], bytes]) -> Attests:
-    """``sign`` makes a receipt of its claims (``scribe.signer``)."""
+    """``sign`` makes a statement of its claims (``scribe.signer`` with ``receipt.STATEMENT``)."""
 
     def attest(out: Out, handed: Handed) -> str | None:
         if out.kind == RECEIPT:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from gateway.core.delivery import Happening, Moved, Refused, State, Unmoved, next_step
-from gateway.core.model import AgencyId
+from gateway.core.model import AgencyId, ServiceId
 from gateway.edge.documents.positions import ITSELF, Delivery, Work, enter, leave, let_go, locked, move, paper_of
 from gateway.edge.documents.records import Step
 from gateway.edge.documents.scribe import Scribe
@@ -40,6 +40,8 @@ class Outcome:
     person: Mapping[str, str | None] | None = None
     ways: Mapping[str, bool] = field(default_factory=dict)
     """Of the recipient, by name, as its folder has them now: whether it fetches there, and needs a lease therefore."""
+    to_register: Callable[[ServiceId], float | None] = lambda _: None
+    """Seconds from now until what it has of the service should be registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,18 @@ class Order:
         """As it is written down."""
         person = {"operator": self.who}
         return delivery.step(name, state, by="operator", text=self.reason, person=person, unconfirmed=unconfirmed)
+
+
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """How what is ordered to go out again goes now."""
+
+    way: str
+    unit: str
+    pulled: bool
+    """A mailbox, in which it has arrived at once."""
+    overdue_seconds: float | None = None
+    """From then until it should be registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +155,10 @@ def outcome(document: str, recipient: AgencyId, said: Outcome, scribe: Scribe) -
             case Unmoved():
                 return (yield from _again(book, found, said, scribe))
             case Moved(to=to):
-                if not (yield from move([found.move(to)])):
+                # before the answer to its push: it arrives by this word
+                first = to is State.RETRIEVED and found.position.state is State.SUBMITTED
+                overdue = said.to_register(found.paper.service) if first else None
+                if not (yield from move([found.move(to, overdue)])):
                     return None
                 if said.lease is not None and found.position.open:
                     yield from let_go((found.recipient, found.okey), said.lease)
@@ -179,9 +196,7 @@ def forward(document: str, recipient: AgencyId, said: Outcome, onward: Onward, s
     return _decided(document, recipient, decide)
 
 
-def requeue(
-    document: str, recipient: AgencyId, order: Order, scribe: Scribe, *, way: str, unit: str, pulled: bool
-) -> Work[Answer]:
+def requeue(document: str, recipient: AgencyId, order: Order, anew: Anew, scribe: Scribe) -> Work[Answer]:
     """It goes out again, late and marked so, by the way that there is now; its time begins anew.
 
     Whether it may have reached the recipient before stays known: what has cannot be recalled afterwards.
@@ -192,15 +207,16 @@ def requeue(
         if isinstance(step, Refused) or not (yield from _still_kept(document)):
             return Refused("document.state")
         lane = (found.recipient, found.okey)
-        present = yield from enter(lane, found.paper.service, way, unit)
+        present = yield from enter(lane, found.paper.service, anew.way, anew.unit)
         again = "okey = $4, unit = $5, open = true, requeued = requeued + 1"
-        if not (yield from _reopened(found, State.SUBMITTED, again, (found.okey, unit))):
+        if not (yield from _reopened(found, State.SUBMITTED, again, (found.okey, anew.unit))):
             yield from leave([lane])
             return None
         receipt = yield from scribe.write(book, order.step(found, Happening.REQUEUED, State.SUBMITTED), found.now)
-        if not pulled or present != way:  # where it has to follow others, it arrives with them
+        if not anew.pulled or present != anew.way:  # where it has to follow others, it arrives with them
             return Changed(State.SUBMITTED, receipt)
-        yield "update deliveries set state = 'arrived' where seq = $1", (found.seq,)  # a mailbox has it at once
+        at_once = "update deliveries set state = 'arrived', overdue = {now} + $2 where seq = $1"  # a mailbox has it
+        yield at_once, (found.seq, anew.overdue_seconds)
         word = found.step(State.ARRIVED, State.ARRIVED, by="gateway")
         return Changed(State.ARRIVED, (yield from scribe.write(book, word, found.now)))
 

@@ -9,8 +9,7 @@ import orjson
 
 from gateway.core.cloudevent import receipt_id
 from gateway.core.receipt import digest_field, instant
-from gateway.core.shape import parse
-from gateway.edge.documents.records import RECEIPT, Opened, Out, Seal, body_context, head_context
+from gateway.edge.documents.records import RECEIPT, Opened, Out, Seal, body_context, opened_head
 from gateway.protocols.handover import Handed
 
 
@@ -18,8 +17,7 @@ def head_of(out: Out, unseal: Seal) -> Mapping[str, Any]:
     """Raises ``keys.NotOpened``."""
     if out.opened is not None:
         return out.opened.head
-    head: dict[str, Any] = orjson.loads(unseal(out.head, head_context(out.paper.id)))
-    return head
+    return opened_head(out.paper.id, out.head, unseal)
 
 
 def unsealed(out: Out, unseal: Seal) -> Opened:
@@ -81,10 +79,10 @@ def handed(out: Out, opened: Opened, released: bytes, seconds: float, *, cut: bo
         kind=out.kind,
         service=out.paper.service,
         envelope=told,
-        body=claims(released) if receipt else parse(released),
+        body=claims(released) if receipt else orjson.loads(released),  # it was held to be strict JSON when it came
         raw=released,
         receipt=told["receipt"],
-        traceparent=str(opened.head["traceparent"]),
+        traceparent=str(opened.head.get("traceparent", "")),
         seconds=seconds,
         lane=out.okey,
     )

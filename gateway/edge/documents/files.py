@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gateway.core.attachment import File
 from gateway.core.entry import Draft, Stamp
-from gateway.core.model import Agency, AgencyId, Person, SystemId, agency_of
+from gateway.core.model import Agency, AgencyId, Person, ServiceId, SystemId, agency_of
 from gateway.edge.journal import Book
-from gateway.edge.store import Plan, Rows, Statement
+from gateway.edge.store import Plan, Rows, Statement, chunks
 
 KEEP = 86_400.0
 """Seconds that a file is kept after its upload, and after the last time that a document came to refer to it."""
@@ -15,10 +16,10 @@ PURGED = 100
 """Files that one round removes at most."""
 
 # Touched: it may be in the recipient's hands, though its system has yet to say so; in a mailbox, it was leased.
+_USED = "uses u join deliveries d on d.document = u.document"
 _REACHED = (
-    "exists (select 1 from uses u join deliveries d on d.document = u.document "
-    "where u.attachment = a.id and d.recipient = $1 and d.kind <> 'receipt' and d.touched and d.state in "
-    "('submitted', 'arrived', 'retrieved', 'registered', 'rejected'))"
+    "u.attachment = a.id and d.recipient = $1 and d.kind <> 'receipt' and d.touched and d.state in "
+    "('submitted', 'arrived', 'retrieved', 'registered', 'rejected')"
 )
 _WITH = "exists (select 1 from uses u join documents p on p.id = u.document where u.attachment = a.id and {})"
 _BEHALF = _WITH.format("p.on_behalf = $1")
@@ -49,12 +50,16 @@ class Viewer:
     """Where the agency's documents are its systems' own: of what it uploaded, what this one did."""
     post: str | None = None
     """Of the person who looks: what waits for the approval of such a one shows its files too."""
+    admitted: Callable[[ServiceId, str | None], bool] | None = None
+    """Whether it may have what came by the service to the unit; None: it may have all that came to the agency."""
 
 
 def viewer(agency: Agency, system: SystemId, person: Person | None = None) -> Viewer:
     """A system of the agency, and whoever uses it."""
     own = system if agency.documents_by_system else None
-    return Viewer(agency.id, own, person.post if person else None)
+    all_of_it = all(each.admits(system) for each in agency.deliveries)
+    admitted = None if all_of_it else partial(agency.admits, system)
+    return Viewer(agency.id, own, person.post if person else None, admitted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,7 @@ def seen(who: Viewer, ids: Sequence[str]) -> Statement:
     """Those of the files that show to somebody.
 
     Their own agency's; those with a document that has reached it, that was sent on its behalf, or that it may approve.
+    Who may not have all that came to the agency is shown where it came to: ``kept`` decides.
     """
     these = ", ".join(f"${place}" for place in range(2, len(ids) + 2))
     values: list[str] = [who.agency, *ids]
@@ -100,17 +106,28 @@ def seen(who: Viewer, ids: Sequence[str]) -> Statement:
     if who.system is not None:
         values.append(who.system)
         own += f" and a.system = ${len(values)}"
-    sees = [f"({own})", _REACHED, _BEHALF]
+    sees = [f"({own})", _BEHALF]
+    if who.admitted is None:
+        sees.append(f"exists (select 1 from {_USED} where {_REACHED})")  # noqa: S608 - words of this module
     if who.post is not None:
         values.append(who.post)
         sees.append(_HELD.format(role=f"${len(values)}"))
     columns = "a.id, a.digest, a.size, a.media_type, a.object"
-    return f"select {columns} from attachments a where a.id in ({these}) and ({' or '.join(sees)})", values  # noqa: S608
+    found = f"select {columns}, null, null from attachments a where a.id in ({these}) and ({' or '.join(sees)})"  # noqa: S608
+    if who.admitted is not None:
+        came = f"from attachments a, {_USED} where a.id in ({these}) and {_REACHED}"
+        found += f" union select {columns}, d.service, d.unit {came}"
+    return found, values
 
 
-def kept(rows: Rows) -> dict[str, Kept]:
+def kept(rows: Rows, who: Viewer) -> dict[str, Kept]:
     """What ``seen`` found, by id."""
-    return {row[0]: Kept(File(row[0], bytes(row[1]), row[2], row[3]), row[4]) for row in rows}
+    may = who.admitted
+    return {
+        id_: Kept(File(id_, bytes(digest), size, media_type), name)
+        for id_, digest, size, media_type, name, service, unit in rows
+        if service is None or may is None or may(ServiceId(service), unit or None)
+    }
 
 
 def unused(agency: AgencyId) -> Statement:
@@ -136,8 +153,8 @@ def refer(pairs: Sequence[tuple[str, str]]) -> Plan[frozenset[str]]:
         if not rows:
             gone.add(attachment)
     values = [value for pair in pairs if pair[0] not in gone for value in pair]
-    if values:
-        yield "insert into uses (attachment, document) {rows text text} on conflict do nothing", values
+    for rows in chunks(values, 2):
+        yield "insert into uses (attachment, document) {rows text text} on conflict do nothing", rows
     return frozenset(gone)
 
 

@@ -1,7 +1,7 @@
 """An agency's own documents, newest first: ``GET /v1/documents``, page by page."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,12 +21,14 @@ from gateway.edge.documents.asking import Asking, home
 from gateway.edge.documents.view import REACHED
 from gateway.edge.evidence import Trail
 from gateway.edge.front import Released
-from gateway.edge.store import Statement
+from gateway.edge.store import Rows, Statement
 
 ALL = "/v1/documents"
 USUAL = 50
 MAX_LISTED = 100
 """Documents on one page."""
+MAX_LOOKED = 10_000
+"""Documents among which a page looks for those of a state or a service; what is older is for the next page."""
 MARGIN_SECONDS = 600.0
 """By which a document's id may be older than its row: what it waited, and how far two clocks stand apart."""
 
@@ -57,12 +59,18 @@ class Wanted:
     after: str | None
     """The last one of the page before."""
 
+    @property
+    def sifted(self) -> bool:
+        """No index leads to them: they are looked for among all that show."""
+        return self.case is None and (self.state is not None or self.service is not None)
+
 
 class _Where:
     """Conditions, with their values."""
 
-    def __init__(self) -> None:
-        self.values: list[Any] = []
+    def __init__(self, values: list[Any]) -> None:
+        """``values`` of what comes before it in the statement: it goes on counting."""
+        self.values = values
         self._conditions: list[str] = []
 
     def add(self, condition: str, *values: Any) -> None:
@@ -77,28 +85,40 @@ class _Where:
 
 def sent(agency: Agency, system: str, wanted: Wanted) -> Statement:
     """What the agency sent, or had sent for it; where its documents belong to systems, what this one sent."""
-    own, behalf = _Where(), _Where()
-    own.add("p.agency = {0}", agency.id)
-    if agency.documents_by_system:
-        own.add("p.sender = {0}", system)
-    behalf.values = own.values  # one list: the second select goes on counting
-    _narrowed(own, wanted)
-    behalf.add("p.on_behalf = {0} and p.agency <> {0}", agency.id)
-    _narrowed(behalf, wanted)
-    if wanted.after is not None:  # only among those that show: a page must not tell what else there is
-        its_own = " and x.sender = {2}" if agency.documents_by_system else ""
-        last = (
-            f"select x.seq from documents x where x.id = {{0}} and (x.on_behalf = {{1}} or x.agency = {{1}}{its_own})"  # noqa: S608 - names of columns
-        )
-        for where in (own, behalf):
+    pages, values = [], list[Any]()
+    for where in _sent(agency, system, wanted, values):
+        table = "documents"
+        if wanted.sifted:
+            looked = f"select p.seq, {_SAID} from documents p where {where} {_newest('p', MAX_LOOKED)}"  # noqa: S608 - words of this module
+            table, where = f"({looked})", _Where(values)  # noqa: PLW2901 - the rest of its conditions
+        _narrowed(where, wanted)
+        pages.append(f"select p.seq, {_SAID} from {table} p where {where} {_newest('p', wanted.most + 1)}")  # noqa: S608 - the same
+    return _together(pages, wanted.most + 1), values
+
+
+def sent_to(agency: Agency, system: str, wanted: Wanted) -> Statement:
+    """The last document among which a page of these looks, where there are so many: its number and id."""
+    values: list[Any] = []
+    wheres = _sent(agency, system, wanted, values)
+    return _together([f"select p.seq, p.id from documents p where {each} {_last('p')}" for each in wheres], 1), values  # noqa: S608 - the same
+
+
+def _sent(agency: Agency, system: str, wanted: Wanted, values: list[Any]) -> Iterator[_Where]:
+    """Its own, and what others sent for it: two conditions, as each goes by an index."""
+    its_own = " and x.sender = {2}" if agency.documents_by_system else ""
+    last = f"select x.seq from documents x where x.id = {{0}} and (x.on_behalf = {{1}} or x.agency = {{1}}{its_own})"  # noqa: S608 - names of columns
+    for by_itself in (True, False):
+        where = _Where(values)
+        where.add("p.agency = {0}" if by_itself else "p.on_behalf = {0} and p.agency <> {0}", agency.id)
+        if by_itself and agency.documents_by_system:
+            where.add("p.sender = {0}", system)
+        if wanted.after is not None:  # only among those that show: a page must not tell what else there is
             where.add(f"p.seq < ({last})", wanted.after, agency.id, *([system] if its_own else ()))
-    most = wanted.most + 1
-    return f"{_page(own, most, 'a')} union all {_page(behalf, most, 'b')} order by seq desc limit {most}", own.values
-
-
-def _page(where: _Where, most: int, name: str) -> str:
-    select = f"select p.seq, {_SAID} from documents p where {where} order by p.seq desc limit {most}"  # noqa: S608 - words of this module
-    return f"select * from ({select}) as {name}"  # noqa: S608 - the same
+        if wanted.since is not None:
+            first = "select seq from documents where id < {0} order by id desc limit 1"
+            where.add(f"p.seq > coalesce(({first}), 0)", _id(wanted.since))
+            where.add("p.submitted >= {0}", wanted.since)
+        yield where
 
 
 def _narrowed(where: _Where, wanted: Wanted) -> None:
@@ -107,21 +127,38 @@ def _narrowed(where: _Where, wanted: Wanted) -> None:
             f"(exists ({_AT} and d.state = {{0}}) or (p.state = {{0}} and not exists ({_AT})))",
             wanted.state.value,
         )
-    if wanted.since is not None:
-        where.add(
-            "p.seq > coalesce((select seq from documents where id < {0} order by id desc limit 1), 0)",
-            _id(wanted.since),
-        )
     _common(where, wanted)
 
 
 def received(agency: Agency, wanted: Wanted) -> Statement:
     """What reached the agency."""
-    where = _Where()
-    where.add("d.recipient = {0} and d.kind <> 'receipt'", agency.id)
-    where.add(f"(d.touched or d.state in ({_REACHED}))")
+    where = _received(agency, wanted)
+    table = "deliveries d"
+    if wanted.sifted:
+        looked = f"select d.seq, d.document, d.state from deliveries d where {where} {_newest('d', MAX_LOOKED)}"  # noqa: S608 - words of this module
+        table, where = f"({looked}) d", _Where(where.values)
     if wanted.state is not None:
         where.add("d.state = {0}", wanted.state.value)
+    if wanted.case is not None:  # of an event it is the publisher's own, and nobody is to find it out by asking
+        where.add("d.kind <> 'event'")
+    _common(where, wanted)
+    if wanted.since is not None:
+        where.add("p.submitted >= {0}", wanted.since)
+    join = f"{table} join documents p on p.id = d.document"
+    return f"select d.seq, {_SAID} from {join} where {where} {_newest('d', wanted.most + 1)}", where.values  # noqa: S608 - the same
+
+
+def received_to(agency: Agency, wanted: Wanted) -> Statement:
+    """The same as ``sent_to``."""
+    where = _received(agency, wanted)
+    select = f"select d.seq, d.document from deliveries d where {where} {_last('d')}"  # noqa: S608 - the same
+    return select, where.values
+
+
+def _received(agency: Agency, wanted: Wanted) -> _Where:
+    where = _Where([])
+    where.add("d.recipient = {0} and d.kind <> 'receipt'", agency.id)
+    where.add(f"(d.touched or d.state in ({_REACHED}))")
     if wanted.after is not None:
         last = (
             "select max(x.seq) from deliveries x where x.document = {0} and x.recipient = {1} and x.kind <> 'receipt'"
@@ -132,11 +169,7 @@ def received(agency: Agency, wanted: Wanted) -> Statement:
         before = "select id from documents where id < {0} and approver is null order by id desc limit 1"
         first = f"select max(x.seq) from deliveries x where x.document = ({before}) and x.kind <> 'receipt'"  # noqa: S608
         where.add(f"d.seq > coalesce(({first}), 0)", _id(wanted.since))
-    if wanted.case is not None:  # of an event it is the publisher's own, and nobody is to find it out by asking
-        where.add("d.kind <> 'event'")
-    _common(where, wanted)
-    table = "deliveries d join documents p on p.id = d.document"
-    return f"select d.seq, {_SAID} from {table} where {where} order by d.seq desc limit {wanted.most + 1}", where.values  # noqa: S608 - words of this module
+    return where
 
 
 def _common(where: _Where, wanted: Wanted) -> None:
@@ -144,8 +177,38 @@ def _common(where: _Where, wanted: Wanted) -> None:
         where.add("p.service = {0}", wanted.service)
     if wanted.case is not None:
         where.add("p.case_tag = {0}", wanted.case)
-    if wanted.since is not None:
-        where.add("p.submitted >= {0}", wanted.since)
+
+
+def _newest(table: str, most: int) -> str:
+    return f"order by {table}.seq desc limit {most}"
+
+
+def _last(table: str) -> str:
+    return f"{_newest(table, 1)} offset {MAX_LOOKED - 1}"
+
+
+def _together(selects: Iterable[str], most: int) -> str:
+    """SQLite takes an order within a select of several only where that is a table."""
+    each = " union all ".join(f"select * from ({select}) as t{n}" for n, select in enumerate(selects))  # noqa: S608 - words of this module
+    return f"{each} order by seq desc limit {most}"
+
+
+async def found(
+    ask: Callable[..., Awaitable[Rows]], agency: Agency, system: str, wanted: Wanted
+) -> tuple[Sequence[Sequence[Any]], str | None]:
+    """A page, and behind which document the next one goes on; None: it is the last one."""
+    select, values = sent(agency, system, wanted) if wanted.sent else received(agency, wanted)
+    rows = await ask(select, *values)
+    following: str | None = None
+    if wanted.sifted:
+        select, values = sent_to(agency, system, wanted) if wanted.sent else received_to(agency, wanted)
+        for seq, last in await ask(
+            select, *values
+        ):  # one at most: what was sent for it may have been seen further back
+            rows, following = [row for row in rows if row[0] >= seq], last
+    if len(rows) > wanted.most:
+        return rows[: wanted.most], rows[wanted.most - 1][1]
+    return rows, following
 
 
 class Listing:
@@ -164,13 +227,11 @@ class Listing:
         # a case may be somebody's: it stands in no address
         case = single(request.headers.getall("Exchange-Case", ()), "Exchange-Case")
         own, wanted = home(trail, caller), self._wanted(request.query, case)
-        select, values = sent(own, caller.system, wanted) if wanted.sent else received(own, wanted)
-        rows = await self._asking.rows(select, *values)
-        page = rows[: wanted.most]
+        page, following = await found(self._asking.rows, own, caller.system, wanted)
         places = await self._places([row[1] for row in page], None if wanted.sent else own.id)
         told = {
             "documents": [_line(row[1:], places.get(row[1], []), wanted) for row in page],
-            "next": page[-1][1] if len(rows) > wanted.most else None,
+            "next": following,
         }
         return Released(200, orjson.dumps(told), headers={"Cache-Control": "private, no-store"})
 

@@ -1,9 +1,11 @@
 """What operators can order of documents: that one goes out again, or that its time is over."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 from gateway.core.delivery import Refused, State
+from gateway.core.document import to_register
 from gateway.core.model import AgencyId, Catalogue, ServiceId, Way
 from gateway.edge.control import Orders, Outcome, hold_fields
 from gateway.edge.documents import ends, gates
@@ -44,19 +46,14 @@ def _requeue(scribe: Scribe, catalogue: Callable[[], Catalogue], fields: Mapping
             if state != State.UNDELIVERABLE and not lost:
                 left.append(f"it is {state} at {recipient}")
                 continue
-            way = _way(catalogue(), recipient, service, unit)
+            present = catalogue()
+            way = _way(present, recipient, service, unit)
             if way is None:
                 left.append(f"the folder of {recipient} names no way for {service}")
                 continue
-            again = ends.requeue(
-                fields["document"],
-                AgencyId(recipient),
-                order,
-                scribe,
-                way=way.name,
-                unit=way.unit or "",
-                pulled=way.pulled,
-            )
+            overdue = to_register(present, ServiceId(service), datetime.now(UTC))
+            anew = ends.Anew(way.name, way.unit or "", pulled=way.pulled, overdue_seconds=overdue)
+            again = ends.requeue(fields["document"], AgencyId(recipient), order, anew, scribe)
             _sort(recipient, (yield from again(book)), done, left)
         return _told(fields["document"], "goes out again to", done, left)
 

@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import Any
 
 from gateway.core.delivery import BY_RECIPIENT
+from gateway.core.line import NO_LINE, is_line
 from gateway.core.refusal import Refusal, ShapeFault
 from gateway.core.shape import Malformed, Shape, parse
-from gateway.edge.control import is_line
+from gateway.protocols.handover import MAX_NUMBER
 
 MAX_OUTCOME = 8192
 """Bytes of such a body."""
@@ -48,7 +49,7 @@ def _closed(*required: str, **properties: Mapping[str, Any]) -> Shape:
 _OUTCOME = _closed(
     "outcome",
     outcome={"type": "string", "enum": list(Word)},
-    number={"type": "string", "maxLength": 64},
+    number={"type": "string", "maxLength": MAX_NUMBER},
     reason={"type": "string", "enum": sorted(BY_RECIPIENT)},
     text={"type": "string", "maxLength": 500},
     unit={"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"},
@@ -64,7 +65,6 @@ _NEEDS: Mapping[Word, tuple[str, ...]] = {
 _MAY = {Word.REJECTED: ("text",), Word.FORWARDED: ("text",)}
 """Beside what it needs, and the lease."""
 _LINES = ("number", "text")
-_NO_LINE = "must be one line with something to see, without control characters and ones that turn the writing"
 
 
 def read_outcome(raw: bytes) -> Said:
@@ -74,7 +74,7 @@ def read_outcome(raw: bytes) -> Said:
     allowed = {*_NEEDS[word], *_MAY.get(word, ()), "lease"}
     faults = [ShapeFault(f"/{name}", f"must be given with {word}") for name in _NEEDS[word] if name not in said]
     faults += [ShapeFault(f"/{name}", f"does not go with {word}") for name in said if name not in allowed]
-    faults += [ShapeFault(f"/{name}", _NO_LINE) for name in _LINES if name in said and not is_line(said[name])]
+    faults += [ShapeFault(f"/{name}", NO_LINE) for name in _LINES if name in said and not is_line(said[name])]
     if faults:
         raise _unfit(*faults)
     return Said(word, **said)

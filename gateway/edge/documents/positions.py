@@ -13,7 +13,7 @@ from gateway.core.model import AgencyId, Kind, ServiceId, SystemId
 from gateway.edge.documents.opening import KEPT
 from gateway.edge.documents.records import LaneKey, Paper, Step
 from gateway.edge.journal import Book
-from gateway.edge.store import Driver, Plan, StoreWaited
+from gateway.edge.store import Driver, Plan, StoreWaited, chunks
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Book], Plan[T]]
@@ -60,9 +60,9 @@ class Delivery:
         """What is written down of something that happened to it."""
         return Step(self.paper, self.recipient, name, state, attempts=self.attempts, late=self.requeued, **more)
 
-    def move(self, to: State) -> "Move":
+    def move(self, to: State, overdue_seconds: float | None = None) -> "Move":
         """Out of its lane, if it is in one, into that state."""
-        return Move(self.seq, (self.recipient, self.okey), self.position, to)
+        return Move(self.seq, (self.recipient, self.okey), self.position, to, overdue_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +143,17 @@ def move(moves: Collection[Move]) -> Plan[frozenset[int]]:
 
 def moved_of(moves: Collection[Move]) -> Plan[frozenset[int]]:
     """The same, where the lanes are counted by the caller."""
-    if not moves:
-        return frozenset()
-    rows = yield _MOVE, [value for each in moves for value in _values(each)]
-    return frozenset(int(row[0]) for row in rows)
+    moved: set[int] = set()
+    for values in chunks([value for each in moves for value in _values(each)], 6):
+        rows = yield _MOVE, values
+        moved.update(int(row[0]) for row in rows)
+    return frozenset(moved)
 
 
 _MOVE = (
     "with v(id, was, was_open, becomes, touches, seconds) as ({rows int8 text bool text bool float8}) "
     "update deliveries set state = v.becomes, open = false, touched = v.touches, changed = {now}, "
-    "overdue = case when v.becomes = 'retrieved' then overdue else {now} + v.seconds end "
+    "overdue = case when v.becomes = 'retrieved' then coalesce(overdue, {now} + v.seconds) else {now} + v.seconds end "
     "from v where seq = v.id and state = v.was and open = v.was_open returning seq"
 )
 
@@ -165,14 +166,14 @@ def _values(each: Move) -> tuple[Any, ...]:
 def leave(lanes: Collection[LaneKey], by: int = 1) -> Plan[None]:
     """Count down each lane, by one for each time that it is named."""
     counts = Counter(lanes)
-    if counts:
-        values = [value for (recipient, okey), count in counts.items() for value in (recipient, okey, by * count)]
+    values = [value for (recipient, okey), count in counts.items() for value in (recipient, okey, by * count)]
+    for rows in chunks(values, 3):
         yield (
             (
                 "with v(r, o, n) as ({rows text text int8}) update lanes set opened = opened - v.n from v "
                 "where recipient = v.r and okey = v.o"
             ),
-            values,
+            rows,
         )
 
 

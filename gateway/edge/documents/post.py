@@ -86,10 +86,12 @@ class Post:
         letter = _Letter(submission, asyncio.get_running_loop().time() + self._patience)
         self._waiting.append(letter)
         self._count(letter, 1)
-        letter.done.add_done_callback(lambda _: self._count(letter, -1))
         if self._flight is None:
             self._flight = asyncio.create_task(self._fly())
-        return await letter.done
+        try:
+            return await letter.done
+        finally:
+            self._count(letter, -1)
 
     async def known(self, sender: SystemId, reference: str) -> tuple[Taken, bytes] | None:
         """What was taken in under the reference, and its fingerprint. Raises Refusal journal.unavailable."""
@@ -213,7 +215,7 @@ def _begin(kept: Iterable[Kept], outcomes: Iterable[Outcome]) -> None:
 
 def _refuse(letters: Sequence[_Letter], error: Exception) -> None:
     for letter in letters:
-        told = unavailable() if isinstance(error, Refusal) else error
+        told = unavailable(error.__cause__) if isinstance(error, Refusal) else error
         told.__cause__ = error.__cause__
         _tell(letter, told)
 

@@ -6,14 +6,15 @@ reached them, and to the agency that approves it; to everybody else it is not th
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from aiohttp import web
 
-from gateway.core import delivery, document
+from gateway.core import delivery, document, policy
 from gateway.core.document import Side
-from gateway.core.model import Agency, AgencyId, ServiceId, SystemId
+from gateway.core.identity import Caller
+from gateway.core.model import Agency, AgencyId, ServiceId, SystemId, agency_of
 from gateway.core.refusal import Refusal
 from gateway.core.shape import Shape
 from gateway.edge.documents import ends, view
@@ -33,6 +34,7 @@ MAX_WAITS = 100
 """Calls of one agency that wait at once; one more is answered without waiting."""
 RECALL = "/v1/documents/{document}/recall"
 
+_QUERY = frozenset({"recipient"})
 _RECALL = Shape(
     {
         "type": "object",
@@ -74,18 +76,19 @@ class Reading:
 
     async def _one(self, request: web.Request, trail: Trail) -> Released:
         these = self._these
-        caller = await these.asking.caller(request, trail)
+        caller = await these.asking.caller(request, trail, _QUERY)
+        at = request.query.get("recipient")
         own, seconds = home(trail, caller), document.wait(request.headers.getall("Prefer", ()))
         trail.document = document.known_id(request.match_info["document"])
-        found, side = await self._found(trail.document, caller.system, own)
-        shown = await self._shown(trail, found, side, own)
+        found, side = await self._found(trail.document, caller.system, own, at)
+        shown = await self._shown(trail, caller, found, side, at)
         tag, given, waited = _tag(shown), request.headers.get("If-None-Match"), False
         if seconds and not found.ended and given in (None, tag):
             with these.asking.front.aside(trail):
                 waited = await self._waited(found, seconds, own.id)
             if waited:
-                found, side = await self._found(found.id, caller.system, own)
-                shown = await self._shown(trail, found, side, own)
+                found, side = await self._found(found.id, caller.system, own, at)
+                shown = await self._shown(trail, caller, found, side, at)
                 tag = _tag(shown)
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if waited:
@@ -101,8 +104,8 @@ class Reading:
         finally:
             self._waiting[agency] -= 1
 
-    async def _found(self, identifier: str, system: SystemId, own: Agency) -> tuple[Found, Side]:
-        """Raises Refusal document.unknown."""
+    async def _found(self, identifier: str, system: SystemId, own: Agency, at: str | None = None) -> tuple[Found, Side]:
+        """The document, or what concerns the one recipient. Raises Refusal document.unknown."""
         try:
             found = await view.find(self._these.reader, identifier)
         except (StoreFailed, StoreRefused) as error:
@@ -110,18 +113,22 @@ class Reading:
         side = found.side(system, own) if found else None
         if found is None or side is None:
             raise document.unknown()
-        return found, side
+        one = tuple(each for each in found.of(side, own.id) if each.recipient == at)
+        if at not in (None, found.recipient) and not one:
+            raise document.unknown()
+        return replace(found, at=one) if one else found, side
 
-    async def _shown(self, trail: Trail, found: Found, side: Side, own: Agency) -> bytes:
+    async def _shown(self, trail: Trail, caller: Caller, found: Found, side: Side, at: str | None) -> bytes:
+        own = home(trail, caller)
+        with_files = view.whole(found, side) and view.open_to(found, side, caller.system, own)
         try:
-            only = None if side is Side.SENDER else own.id
+            only = at if side is Side.SENDER else own.id
             happened = await view.steps(self._these.reader, found, self._these.unseal, only)
-            attached = (
-                await view.files(self._these.reader, found, self._these.unseal) if view.whole(found, side) else ()
-            )
+            standing = await view.standing(self._these.reader, found, self._these.unseal, happened)
+            attached = await view.files(self._these.reader, found, self._these.unseal) if with_files else ()
         except (StoreFailed, StoreRefused) as error:
             raise unavailable() from error
-        told = view.shown(found, side, own.id, happened, attached)
+        told = view.shown(found, side, own.id, view.Kept(happened, standing, attached))
         service = trail.catalogue.services.get(ServiceId(found.service))
         states = [each.state for each in found.of(side, own.id)]
         told["done"] = document.is_done(service.life.done_at, states) if service and service.life else None
@@ -136,6 +143,7 @@ class Reading:
         found, side = await self._found(trail.document, caller.system, home(trail, caller))
         if side is not Side.SENDER:
             raise document.unknown()
+        _hold_mandate(trail, agency_of(caller.system), found)
         recipient = AgencyId(said["recipient"]) if "recipient" in said else None
         stands = (found.sender, found.on_behalf, found.service, found.reference, found.digest)
         try:
@@ -155,6 +163,17 @@ class Reading:
             "kept": list(answer.kept) if isinstance(answer, ends.Changed) else [],
         }
         return Released(200, orjson.dumps(told))
+
+
+def _hold_mandate(trail: Trail, agency: AgencyId, found: Found) -> None:
+    """Who sent it for another agency withdraws it as long as it acts for that one. Raises Refusal."""
+    behalf, service = found.on_behalf, ServiceId(found.service)
+    if behalf in (None, agency):
+        return
+    today = trail.at.astimezone(trail.catalogue.zone).date()
+    if policy.mandate(trail.catalogue, agency, behalf, service, today) is None:
+        sentence = f"{agency} holds no mandate to act for {behalf} in {service} today; {behalf} itself may withdraw it."
+        raise Refusal("identity.not_mandated", sentence, agency=behalf)
 
 
 def _refusal(code: str, agency: str | None) -> Refusal:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import orjson
+
 from gateway.core.attachment import File
 from gateway.core.delivery import State
 from gateway.core.entry import Particulars
@@ -291,6 +293,11 @@ def body_context(document: str) -> bytes:
 def head_context(document: str) -> bytes:
     """What a sealed head is bound to."""
     return f"head|{document}".encode()
+
+
+def opened_head(document: str, head: bytes, unseal: Seal) -> dict[str, Any]:
+    """What was said beside the body; empty once that is gone. Raises ``keys.NotOpened``."""
+    return orjson.loads(unseal(bytes(head), head_context(document))) if head else {}
 
 
 def detail_context(document: str) -> bytes:

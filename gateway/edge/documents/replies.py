@@ -76,9 +76,12 @@ class Replies:
             return
         for kind, service, unit, sender in await self._at.rows(_STANDING, (of, home.id)):
             if receipt is (kind == RECEIPT):
-                way = home.receipts if receipt else home.way(ServiceId(service), unit or None)
-                own = not receipt or not home.documents_by_system or sender == system
-                if not own or (way is not None and not way.admits(system)):
+                if receipt:
+                    own = not home.documents_by_system or sender == system
+                    may = own and (home.receipts is None or home.receipts.admits(system))
+                else:
+                    may = home.admits(system, ServiceId(service), unit or None)
+                if not may:
                     raise document.unknown()
 
     async def _taken_out(self, agency: AgencyId, of: str, entry: str, said: Said) -> Answer:
@@ -97,6 +100,7 @@ class Replies:
             lease=said.lease,
             person=shown(trail.person) if trail.person else None,
             ways={each.name: each.pulled for each in self._at.home(agency).deliveries},
+            to_register=lambda service: document.to_register(trail.catalogue, service, trail.at),
         )
         if said.unit is None:
             return await self._run(of, agency, ends.outcome(of, agency, outcome, self._at.scribe))

@@ -3,9 +3,11 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import structlog
 
+from gateway.core.document import to_register
 from gateway.core.model import Catalogue
 from gateway.core.refusal import Refusal
 from gateway.edge.documents import deadlines, sweeping
@@ -78,7 +80,8 @@ class Rounds:
             self._looked = present.digest
         count = 0
         for lanes in self._astray:
-            count += await self._all(sweeping.realign(lanes, self._scribe, MAX_STEPS), 1)
+            due = None if lanes.receipts else to_register(present, lanes.service, datetime.now(UTC))
+            count += await self._all(sweeping.realign(lanes, self._scribe, MAX_STEPS, due), 1)
         self._astray = tuple([lanes for lanes in self._astray if await self._post.run(sweeping.remains(lanes))])
         return count
 

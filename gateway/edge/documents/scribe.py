@@ -6,7 +6,7 @@ names, codes and digests; what a person typed, who that was, and the register nu
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -34,13 +34,14 @@ _INSERT = (
     "insert into steps (document, recipient, step, at, entry, detail, receipt) "
     "{rows text text text float8 text bytea bytea}"
 )
+_NO_BODIES, _NO_PARTICULARS = Bodies(), Particulars()
 _ASIDE = ("case", "user")
 """Of a step's facts: what may have to be forgotten."""
 
 
-def signer(key: SigningKey) -> Callable[[Mapping[str, Any]], bytes]:
+def signer(key: SigningKey, typ: str = receipt.TYPE) -> Callable[[Mapping[str, Any]], bytes]:
     """Claims to receipt: what is the same in all of them is made once."""
-    header, signature = receipt.protected(key.kid, key.alg), signing(key.key, key.alg)
+    header, signature = receipt.protected(key.kid, key.alg, typ), signing(key.key, key.alg)
 
     def sign(claims: Mapping[str, Any]) -> bytes:
         signed = receipt.signed_part(header, claims)
@@ -62,8 +63,8 @@ class Line:
     """A step, with what only a submission knows."""
 
     step: Step
-    bodies: Bodies = field(default_factory=Bodies)
-    particulars: Particulars = field(default_factory=Particulars)
+    bodies: Bodies = _NO_BODIES
+    particulars: Particulars = _NO_PARTICULARS
     recipients: tuple[str, ...] | None = None
     """Where they are several."""
     attachments: tuple[File, ...] = ()

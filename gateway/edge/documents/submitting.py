@@ -187,8 +187,9 @@ def _attached(new: Sequence[Submission]) -> Plan[dict[str, Refusal]]:
     shown: dict[AgencyId, set[str]] = {}
     for agency in sorted({agency_of(each.paper.sender) for each in some}):
         ids = sorted({file for each in some if agency_of(each.paper.sender) == agency for file in _ids(each)})
-        rows = yield files.seen(files.Viewer(agency), ids)
-        shown[agency] = set(files.kept(rows))
+        who = files.Viewer(agency)
+        rows = yield files.seen(who, ids)
+        shown[agency] = set(files.kept(rows, who))
     sound = {each.paper.id: each for each in some if shown[agency_of(each.paper.sender)].issuperset(_ids(each))}
     gone = yield from files.refer([(file, document) for document, each in sound.items() for file in _ids(each)])
     refused = {}

@@ -33,7 +33,7 @@ from gateway.edge.documents.records import Addressee, Paper, Reused, Seal, Submi
 from gateway.edge.evidence import Trail, new_id, shown
 from gateway.edge.front import Call, Front, Released
 from gateway.edge.journal import Journal, unavailable
-from gateway.edge.limits import Limits
+from gateway.edge.limits import Charge, Limits
 from gateway.edge.telemetry import UNKNOWN
 
 TO_ONE = "/v1/documents/{agency}/{service}"
@@ -254,13 +254,16 @@ class Taking:
 
 
 async def _spend(these: Counter, trail: Trail, caller: Caller, head: Head, found: tuple[Permit, ...]) -> None:
-    """What was taken in under the reference before spends nothing, and takes no room. Raises Refusal."""
+    """What was taken in under the reference before spends nothing, and takes no room; nor does what is refused.
+
+    Raises Refusal.
+    """
+    these.bounds.hold(each.way for each in found)
     counted = any(each.grant.rate or each.grant.quota for each in found)
     if counted and head.key is not None and await these.submitting.known(caller.system, head.key):
         return
-    for each in found:
-        await these.limits.spend(each.agreement, each.grant, each.facts.spender, trail.at, trail.catalogue.zone)
-    these.bounds.hold(each.way for each in found)
+    charges = [Charge(each.agreement, each.grant, each.facts.spender) for each in found]
+    await these.limits.spend(charges, trail.at, trail.catalogue.zone)
 
 
 ADDRESSES = ((TO_ONE, Kind.DOCUMENT), (TO_SEVERAL, Kind.DOCUMENT), (EVENT, Kind.EVENT))

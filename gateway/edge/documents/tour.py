@@ -11,7 +11,7 @@ import structlog
 
 from gateway.core.backoff import pause
 from gateway.core.delivery import BY_RECIPIENT, Go, Reason, State
-from gateway.core.life import deadline
+from gateway.core.document import to_register
 from gateway.core.model import KAFKA, Agency, AgencyId, Catalogue, Standing, Way
 from gateway.core.refusal import Refusal
 from gateway.edge.documents.attesting import Attests
@@ -170,7 +170,10 @@ class Tour:
         self.at = None
         number = accepted.number if out.kind != RECEIPT else None
         to = State.ARRIVED if number is None else State.REGISTERED
-        return self._ended(Result(out, to, sent=True, number=number, overdue_seconds=_overdue(catalogue, out, to)))
+        overdue = None
+        if to is State.ARRIVED and out.kind != RECEIPT:
+            overdue = to_register(catalogue, out.paper.service, datetime.now(UTC))
+        return self._ended(Result(out, to, sent=True, number=number, overdue_seconds=overdue))
 
     def _not_taken(self, out: Out, fault: NotTaken) -> bool:
         self.hand.tell(self.key, fault, out.paper.id)
@@ -211,16 +214,6 @@ class Tour:
 
 def _ids(key: Key, out: Out) -> Mapping[str, str]:
     return {"document": out.paper.id, "recipient": key[0], "way": key[1]}
-
-
-def _overdue(catalogue: Catalogue, out: Out, to: State) -> float | None:
-    """Seconds until what has arrived should be registered, where its service says so."""
-    service = catalogue.services.get(out.paper.service)
-    span = service.life.register_within if service and service.life else None
-    if span is None or to is not State.ARRIVED or out.kind == RECEIPT:
-        return None
-    now = datetime.now(UTC)
-    return (deadline(now, span, catalogue.calendar, catalogue.zone) - now).total_seconds()
 
 
 def lease(way: Way | None) -> float:

@@ -10,18 +10,18 @@ from gateway.core import document
 from gateway.core.attachment import digest_field
 from gateway.core.delivery import State, ended
 from gateway.core.document import Side
-from gateway.core.model import Agency, AgencyId, Kind, SystemId
+from gateway.core.model import Agency, AgencyId, Kind, ServiceId, SystemId
 from gateway.core.receipt import instant
-from gateway.edge.documents.records import Seal, detail_context, head_context
+from gateway.edge.documents.records import Seal, detail_context, opened_head
 from gateway.edge.store import Reads
 
 MAX_STEPS = 1000
-"""Steps that one answer shows, the last ones; those of one recipient can be asked for."""
+"""Steps that one answer shows, the last ones; those of one recipient can be asked for (``?recipient=``)."""
 
 _FOUND = (
     "select p.id, p.kind, p.state, p.sender, p.agency, p.on_behalf, p.service, p.reference, p.digest, p.submitted, "
     "p.recipient, p.approver, (select max(s.seq) from steps s where s.document = p.id), "
-    "d.recipient, d.state, d.open, d.touched, d.attempts, d.requeued, "
+    "d.recipient, d.unit, d.state, d.open, d.touched, d.attempts, d.requeued, "
     "case when l.owner is not null and l.lease >= {now} then 1 else 0 end "
     "from documents p left join deliveries d on d.document = p.id and d.kind <> 'receipt' "
     "left join lanes l on l.recipient = d.recipient and l.okey = d.okey where p.id = $1 order by d.seq"
@@ -34,6 +34,12 @@ _STEPS_OF = (
     "select recipient, step, at, entry, detail, receipt from steps where document = $1 and seq <= $2 "
     "and (recipient is null or recipient = $4) order by seq desc limit $3"
 )
+_STANDING = (
+    "select recipient, step, at, entry, detail, null from steps where seq in (select max(s.seq) from steps s "
+    "join deliveries d on d.document = s.document and d.recipient = s.recipient and d.kind <> 'receipt' "
+    "where s.document = $1 and s.seq <= $2 and s.step in (d.state, 'overdue') group by s.recipient, s.step) "
+    "order by seq"
+)
 REACHED = (State.ARRIVED, State.RETRIEVED, State.REGISTERED, State.REJECTED)
 """States in which a document has been at its recipient, whatever ``touched`` says."""
 
@@ -43,6 +49,7 @@ class At:
     """Where it stands at one recipient."""
 
     recipient: AgencyId
+    unit: str
     state: State
     open: bool
     touched: bool
@@ -132,9 +139,10 @@ async def find(reader: Reads, identifier: str) -> Found | None:
 
 
 def _at(row: Sequence[Any]) -> At:
-    recipient, state, is_open, touched, attempts, requeued, leased = row
+    recipient, unit, state, is_open, touched, attempts, requeued, leased = row
     return At(
         recipient=AgencyId(recipient),
+        unit=unit,
         state=State(state),
         open=bool(is_open),
         touched=bool(touched),
@@ -163,34 +171,55 @@ class Noted:
     receipt: str | None
 
 
-async def steps(reader: Reads, found: Found, unseal: Seal, only: AgencyId | None) -> list[Noted]:
+async def steps(reader: Reads, found: Found, unseal: Seal, only: str | None) -> list[Noted]:
     """What happened to it, in order, as far as ``found`` knows; of one recipient where one is named.
 
     Raises StoreFailed, ``keys.NotOpened``.
     """
     values: tuple[Any, ...] = (found.id, found.last, MAX_STEPS)
     rows = await (reader.read(_STEPS, values) if only is None else reader.read(_STEPS_OF, (*values, only)))
-    context = detail_context(found.id)
-    return [
-        Noted(
-            recipient=recipient,
-            step=step,
-            at=at,
-            entry=entry,
-            detail=orjson.loads(unseal(bytes(detail), context)) if detail is not None else {},
-            receipt=bytes(receipt).decode() if receipt is not None else None,
-        )
-        for recipient, step, at, entry, detail, receipt in reversed(rows)
-    ]
+    return [_noted(row, found.id, unseal) for row in reversed(rows)]
+
+
+async def standing(reader: Reads, found: Found, unseal: Seal, happened: Sequence[Noted]) -> Sequence[Noted]:
+    """The steps by which each recipient stands as it does, also those that ``happened`` has no room for.
+
+    Raises StoreFailed, ``keys.NotOpened``.
+    """
+    if len(happened) < MAX_STEPS:
+        return happened
+    return [_noted(row, found.id, unseal) for row in await reader.read(_STANDING, (found.id, found.last))]
+
+
+def _noted(row: Sequence[Any], document: str, unseal: Seal) -> Noted:
+    recipient, step, at, entry, detail, receipt = row
+    return Noted(
+        recipient=recipient,
+        step=step,
+        at=at,
+        entry=entry,
+        detail=orjson.loads(unseal(bytes(detail), detail_context(document))) if detail is not None else {},
+        receipt=bytes(receipt).decode() if receipt is not None else None,
+    )
 
 
 async def files(reader: Reads, found: Found, unseal: Seal) -> Sequence[Mapping[str, Any]]:
-    """What went along, as envelopes name it: also where it is not kept any more.
+    """What went along, as envelopes name it, for as long as the body is kept.
 
     Raises StoreFailed, ``keys.NotOpened``.
     """
     ((head,),) = await reader.read("select head from documents where id = $1", (found.id,))
-    return orjson.loads(unseal(bytes(head), head_context(found.id))).get("attachments") or ()
+    return opened_head(found.id, head, unseal).get("attachments") or ()
+
+
+def open_to(found: Found, side: Side, system: SystemId, home: Agency) -> bool:
+    """Whether a system may have what went along: its agency's mailbox may name those that fetch there."""
+    if side is Side.SENDER:
+        return True
+    units = [each.unit for each in found.at if each.recipient == home.id]
+    if found.recipient == home.id and not units:  # it waits for the second person
+        units = [""]
+    return all(home.admits(system, ServiceId(found.service), unit or None) for unit in units)
 
 
 def whole(found: Found, side: Side) -> bool:
@@ -198,13 +227,23 @@ def whole(found: Found, side: Side) -> bool:
     return side is Side.SENDER or found.kind != Kind.EVENT
 
 
-def shown(
-    found: Found, side: Side, agency: AgencyId, happened: Sequence[Noted], attached: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is read of a document beside where it stands."""
+
+    happened: Sequence[Noted]
+    standing: Sequence[Noted]
+    attached: Sequence[Mapping[str, Any]]
+
+
+def shown(found: Found, side: Side, agency: AgencyId, kept: Kept) -> dict[str, Any]:
     """The answer to ``GET /v1/documents/{id}``."""
     places = found.of(side, agency)
+    own: dict[str | None, list[Noted]] = {}
+    for each in kept.standing:
+        own.setdefault(each.recipient, []).append(each)
     all_of_it = whole(found, side)
-    receipts = [each for each in happened if all_of_it or each.step != State.SUBMITTED]
+    receipts = [each for each in kept.happened if all_of_it or each.step != State.SUBMITTED]
     return {
         "document": found.id,
         "kind": found.kind,
@@ -215,10 +254,10 @@ def shown(
         "submitted": instant(found.submitted),
         "state": overall(found.own, [each.state for each in places]),
         "digest": digest_field(found.digest) if all_of_it else None,
-        "attachments": list(attached),
+        "attachments": list(kept.attached),
         "summary": document.summary([each.state for each in places]),
-        "recipients": [_recipient(each, happened) for each in places] or _held_for(found),
-        "history": [_history(each) for each in happened],
+        "recipients": [_recipient(each, own.get(each.recipient, ())) for each in places] or _held_for(found),
+        "history": [_history(each) for each in kept.happened],
         "receipts": [each.receipt for each in receipts if each.receipt is not None],
     }
 
@@ -235,8 +274,7 @@ def _held_for(found: Found) -> list[dict[str, Any]]:
     return [{"recipient": found.recipient, "state": found.own, "shown": None, "attempts": 0, "late": 0}]
 
 
-def _recipient(at: At, happened: Sequence[Noted]) -> dict[str, Any]:
-    own = [each for each in happened if each.recipient == at.recipient]
+def _recipient(at: At, own: Sequence[Noted]) -> dict[str, Any]:
     last = next((each.detail for each in reversed(own) if each.step == at.state), {})
     overdue = any(each.step == "overdue" for each in own) and not ended(at.state)
     return {

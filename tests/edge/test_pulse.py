@@ -1,0 +1,85 @@
+"""When a writer counts as failing: its batch could not be written, or hangs; not because the process stood still."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.core.entry import Bodies, Draft, Particulars, draft
+from gateway.core.refusal import Refusal
+from gateway.edge.journal import Journal
+from gateway.edge.pulse import BEAT, HANGS
+from gateway.edge.store import SqliteDriver
+from tests.fakes.town import until
+from tests.fakes.valve import Valve
+
+BEATS = int(HANGS / BEAT)
+
+
+class Clock:
+    """The loop's own, put forward."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        real, self._ahead = loop.time, 0.0
+        patch.setattr(loop, "time", lambda: real() + self._ahead)
+
+    async def passes(self, seconds: float) -> None:
+        """At once, as for a process that stood still meanwhile; what is due by then is done."""
+        self._ahead += seconds
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+def drafted() -> Draft:
+    return draft({"step": "administered", "what": "test"}, Bodies(), Particulars(), bytes(64))
+
+
+def fails(journal: Journal) -> bool:
+    return journal.failing
+
+
+async def test_a_batch_that_was_in_flight_while_the_process_stood_still_hangs_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that was stopped refuses nobody as it wakes, and takes on what comes; a batch that does hang is told."""
+    valve = Valve(SqliteDriver(tmp_path / "gateway.sqlite3", "TEST"))
+    journal = Journal(valve)
+    await journal.open("test")
+    valve.gate.clear()
+    first = asyncio.create_task(journal.append(drafted()))
+    await valve.holding.wait()
+    clock = Clock(monkeypatch)
+    await clock.passes(HANGS + 8)
+    second = asyncio.create_task(journal.append(drafted()))
+    await clock.passes(0)
+    assert (fails(journal), second.done()) == (False, False)
+    for _ in range(BEATS):
+        await clock.passes(BEAT)
+    assert fails(journal)
+    with pytest.raises(Refusal, match=r"journal\.unavailable"):
+        await journal.append(drafted())
+    valve.gate.set()
+    assert [(await each).n for each in (first, second)] == [1, 2]
+    assert not fails(journal)
+    await journal.close()
+
+
+async def test_the_log_says_why_nothing_can_be_written(tmp_path: Path) -> None:
+    """One line as it begins, with the database's words, and one when it is over."""
+    valve = Valve(SqliteDriver(tmp_path / "gateway.sqlite3", "TEST"))
+    journal = Journal(valve)
+    await journal.open("test")
+    valve.failing = True
+    with capture_logs() as lines:
+        for _ in range(2):
+            with pytest.raises(Refusal, match=r"journal\.unavailable"):
+                await journal.append(drafted())
+        valve.failing = False
+        await until(lambda: not journal.failing)
+    assert [(line["event"], line.get("why")) for line in lines] == [
+        ("journal_failing", "disk I/O error"),
+        ("journal_written", None),
+    ]
+    await journal.close()
