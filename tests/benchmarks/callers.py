@@ -96,7 +96,8 @@ class _Timetable:
 
     def __init__(self, calls: int, done: "asyncio.Future[None]") -> None:
         self.took: list[float] = []
-        self.free: list[_Connection] = []
+        self.free: deque[_Connection] = deque()
+        """In turn: one that never asks is hung up on."""
         self._waiting: deque[float] = deque()
         self._calls = calls
         self._done = done
@@ -104,7 +105,7 @@ class _Timetable:
     def ask(self, due: float) -> None:
         """A call is due; one that finds every connection busy waits for one, and its waiting counts."""
         if self.free:
-            self._go(self.free.pop(), due)
+            self._go(self.free.popleft(), due)
         else:
             self._waiting.append(due)
 
