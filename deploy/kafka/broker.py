@@ -95,7 +95,7 @@ class Broker:
     def pause(self) -> None:
         """Its connections stay, and nothing answers any more when this returns."""
         self._signal(signal.SIGSTOP)
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:

@@ -160,6 +160,8 @@ def _tried(base: sqlite3.Connection, work: Callable[[sqlite3.Connection], object
         return work(base)
     except sqlite3.Error as error:
         return _unwritten(error)
+    except StopIteration as error:  # no future takes one
+        return RuntimeError(repr(error))
     except Exception as error:  # noqa: BLE001 - whoever asked gets it
         return error
 
@@ -173,7 +175,7 @@ def _written(base: sqlite3.Connection, works: Sequence[Callable[[sqlite3.Connect
             base.execute("savepoint own")
             found.append(_tried(base, work))
             if not base.in_transaction:  # a disk that is full has taken back all of it
-                raise sqlite3.OperationalError(str(found[-1]))
+                raise _cause(found[-1])
             if isinstance(found[-1], Exception):
                 base.execute("rollback to own")
             base.execute("release own")
@@ -183,6 +185,11 @@ def _written(base: sqlite3.Connection, works: Sequence[Callable[[sqlite3.Connect
             base.execute("rollback")
         return [_unwritten(error) for _ in works]
     return found
+
+
+def _cause(found: object) -> sqlite3.Error:
+    cause = found.__cause__ if isinstance(found, Unwritten) else None
+    return cause if isinstance(cause, sqlite3.Error) else sqlite3.OperationalError("the transaction was taken back")
 
 
 def _unwritten(error: sqlite3.Error) -> Unwritten:

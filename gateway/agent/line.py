@@ -87,7 +87,7 @@ class Line:
         async with self._asked():
             found = await self._consumer._coordinator.fetch_committed_offsets([there])  # noqa: SLF001 - see above
         said = found.get(there)
-        return (None, "") if said is None or said.offset < 0 else (said.offset, said.metadata)
+        return (None, "") if said is None or said.offset < 0 else (said.offset, said.metadata or "")
 
     async def commit(self, positions: Mapping[int, tuple[int, str]]) -> None:
         """Write the group's positions, and what stands beside each, as a member of this generation, or not at all.

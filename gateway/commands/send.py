@@ -96,9 +96,9 @@ def _assertion(file: Path) -> str:
 
 
 def _hold_place(receipt: Path) -> None:
-    """Before anything is sent; nothing is left there."""
+    """Before anything is sent; nothing is left there but what a link leads to."""
     try:
-        there = receipt.exists()
+        there = receipt.exists() or receipt.is_symlink()
         receipt.open("ab").close()
         if not there:
             receipt.unlink()

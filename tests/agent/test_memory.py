@@ -162,9 +162,11 @@ async def busy(ledger: Ledger) -> AsyncIterator[list[str]]:
 
     one = asyncio.create_task(ledger.base.transact(first))
     await asyncio.sleep(0)
-    yield said
-    await asyncio.sleep(0)
-    go.set()
+    try:
+        yield said
+        await asyncio.sleep(0)
+    finally:
+        go.set()
     await one
 
 
@@ -197,6 +199,16 @@ async def test_what_fails_takes_back_itself_alone(tmp_path: Path) -> None:
             together = asyncio.gather(*works, ledger.memory.write(known("c")), return_exceptions=True)
         assert [type(each) for each in await together] == [type(None), LookupError, Unwritten, type(None)]
         assert await ledger.memory.unknown("abc") == ()
+
+
+async def test_whatever_one_raises_the_others_are_answered(tmp_path: Path) -> None:
+    """Also what no future takes."""
+    async with opened(tmp_path / "one") as ledger:
+        async with busy(ledger):
+            works = (ledger.memory.write(known("a")), ledger.base.transact(lambda _: next(iter(()))))
+            together = asyncio.gather(*works, ledger.memory.write(known("b")), return_exceptions=True)
+        async with asyncio.timeout(30):
+            assert [type(each) for each in await together] == [type(None), RuntimeError, type(None)]
 
 
 async def test_a14_what_a_full_disk_takes_back_was_there_for_nobody(tmp_path: Path) -> None:

@@ -54,11 +54,12 @@ class Place:
         return list(await asyncio.gather(*calls))
 
     async def _sent(self, url: str, reference: str, body: Any) -> Reply:
-        while True:
-            reply = await self.desk.submit("north", reference, body, url=url)
-            if reply.status not in (None, 409, 503):
-                return reply
-            await pause(0.02)
+        async with asyncio.timeout(SECONDS):
+            while True:
+                reply = await self.desk.submit("north", reference, body, url=url)
+                if reply.status not in (None, 409, 503):
+                    return reply
+                await pause(0.02)
 
 
 def body(case: str, text: str = "x") -> dict[str, Any]:
