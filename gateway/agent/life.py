@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from gateway.agent.ports import Desk, Route, Unreachable, Unwritten
 from gateway.agent.seat import Seat
 from gateway.core import handling
 from gateway.edge.tasks import cancelled
+
+_CHANCE = random.SystemRandom()
 
 MAX_STRANDED = 100
 """Documents of one partition that were not finished here, about which the gateway is asked in one cleaning."""
@@ -180,11 +183,13 @@ class Life:
         memory, found = self._desk.memory, await self._line.begins()
         for number, begins in found.items():
             await memory.forget(number, begins)
-        async with asyncio.timeout(self._pace.answer):  # what is not asked in time is asked the next time
-            for number, begins in found.items():
-                for document in await memory.stranded(number, begins, MAX_STRANDED):
+        async with asyncio.timeout(self._pace.answer):  # what is not asked in time is asked another time: in no order
+            for number, begins in _CHANCE.sample(sorted(found.items()), len(found)):
+                held = self._held.get(number)
+                below = begins if held is None else min(begins, held.partition.position or 0)  # not what is in hand
+                for document in await memory.stranded(number, below, MAX_STRANDED):
                     if handling.over(await self._desk.upstream.state(document)):
-                        await memory.drop(document, number, begins)
+                        await memory.drop(document, number, below)
 
 
 def _fault(task: "asyncio.Task[None]") -> BaseException | None:

@@ -39,6 +39,10 @@ MAX_KNOWN = 10_000
 _AGE = ".age"
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
+_Entries = Sequence[Mapping[str, Any]]
+_Named = Mapping[str, Mapping[str, Any]]
+"""Entries as the gateway has them, by digest."""
+
 log = structlog.get_logger()
 
 
@@ -51,8 +55,8 @@ class Source(Protocol):
         Raises upstream.Gone, ports.Unreachable, client.NotStored.
         """
 
-    async def files(self, document: str) -> Mapping[str, Mapping[str, Any]]:
-        """A document's files, by digest. Raises upstream.Gone, ports.Unreachable."""
+    async def files(self, document: str) -> Mapping[str, Mapping[str, Any]] | None:
+        """A document's files, by digest; None: of an event it names none. Raises upstream.Gone, ports.Unreachable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +119,12 @@ class Spool:
         self._under_way.add(known)
         self._since.add(known)
         try:
-            size = await _together(known, attachments, self._source, self._bounds.max_bytes)
+            named: _Named = {}
+            if not (there := await self._lie_there(known, attachments)):
+                attachments, named = await _measured(known, attachments, self._source, self._bounds.max_bytes)
             async with self._asking:
-                await self._room(known, size)
-            return [await self._one(known, each) for each in attachments]
+                await self._room(known, 0 if there else sum(map(_size, attachments)))
+            return [await self._one(known, each, named) for each in attachments]
         except OSError as error:
             raise _later(f"{self._folder} cannot be written: {error.strerror}") from error
         finally:
@@ -131,16 +137,31 @@ class Spool:
         except (OSError, ValueError):  # the next sweep finds it by itself
             return
 
-    async def _one(self, document: str, entry: Mapping[str, Any], *, named: bool = False) -> Mapping[str, Any]:
-        """The gateway signed the digest and not the id: where the two do not go together, it is asked for it, once."""
+    async def _lie_there(self, document: str, attachments: _Entries) -> bool:
+        """Whether nothing is to be fetched: then neither room nor the gateway is needed."""
+        for each in attachments:
+            path = self._folder / document / (name := str(each.get("attachment")))
+            if not _NAME.fullmatch(name) or not await asyncio.to_thread(path.is_file):
+                return False
+            try:
+                await self._checked.hold(path, str(each.get("digest")))
+            except NotStored:
+                return False
+        return True
+
+    async def _one(self, document: str, entry: Mapping[str, Any], named: _Named) -> Mapping[str, Any]:
+        """The gateway signed the digest and not the id: where the two do not go together, the id that it names counts.
+
+        Raises NotTaken.
+        """
         name, digest = str(entry.get("attachment")), str(entry.get("digest"))
+        true = str(named.get(digest, entry).get("attachment"))
         try:
             path = await self._there(document, name, digest, _size(entry))
         except (Gone, NotStored) as error:
-            true = None if named else await self._named(document, digest)
-            if true in (name, None):
+            if true == name:
                 raise _lost(name, error) from error
-            return await self._one(document, {**entry, "attachment": true}, named=True)
+            return await self._one(document, {**entry, "attachment": true}, named)
         return {**entry, "attachment": name, "path": str(path)}
 
     async def _there(self, document: str, name: str, digest: str, size: int) -> Path:
@@ -161,16 +182,6 @@ class Spool:
         self._checked.know(path, digest)
         return path
 
-    async def _named(self, document: str, digest: str) -> str | None:
-        """The id of the document's file with this digest; None where the gateway knows none."""
-        try:
-            found = (await self._source.files(document)).get(digest)
-        except Gone:
-            return None
-        except Unreachable as error:
-            raise _later(f"a file cannot be fetched: {error}") from error
-        return None if found is None else str(found.get("attachment"))
-
     async def _room(self, document: str, size: int) -> None:
         """Have room for all of its files before the first: two that wait for each other's would wait for ever.
 
@@ -180,18 +191,20 @@ class Spool:
         for each in (self._folder, place):  # of what is made on the way to it, mkdir gives the mode to the last alone
             await asyncio.to_thread(each.mkdir, 0o700, parents=True, exist_ok=True)
         lies = self._held[document] = await asyncio.to_thread(_weight, place)
+        if lies >= size:  # however full it is: its outcome alone lets these files go
+            return
         most = self._bounds.max_bytes
         others = [self._folder / each for each in self._under_way if each != document]
         there = sum([await asyncio.to_thread(_weight, each) for each in others])
         free = (await asyncio.to_thread(shutil.disk_usage, place)).free
         owed = sum(self._held.get(each.name, 0) for each in others) - there
-        if free - owed - max(0, size - lies) < SPARE_BYTES:
+        if free - owed - (size - lies) < SPARE_BYTES:
             raise _later("the disk has no room for its files")
         if self._beside(document) + size > most:
             await self._counted()
         if self._beside(document) + size > most:
             raise _later("as many bytes of files lie here as agent.yaml allows")
-        self._held[document] = max(size, lies)
+        self._held[document] = size
 
     def _beside(self, document: str) -> int:
         return sum(self._held.values()) - self._held.get(document, 0)
@@ -238,23 +251,30 @@ class Spool:
             await asyncio.to_thread(_aged, place, age + 1)
 
 
-async def _together(document: str, attachments: Sequence[Mapping[str, Any]], source: Source, most: int) -> int:
-    """Bytes of all of its files. Raises NotTaken: one that can never lie here wears out its tries, as poison does (A9).
+async def _measured(document: str, attachments: _Entries, source: Source, most: int) -> tuple[_Entries, _Named]:
+    """With the sizes that the gateway names, as nobody signed the envelope's; and what else it names.
 
-    Nobody signed the sizes, and whoever forged them must not have it rejected (A8): the gateway is asked.
+    Raises NotTaken: what can never lie here wears out its tries, as poison does (A9); a size that was forged rejects
+    nothing (A8). Of an event, whose files the gateway names to its publisher alone, the envelope's sizes count.
     """
-    size = sum(map(_size, attachments))
-    if size <= most:
-        return size
     try:
         named = await source.files(document)
-        size = sum(_size(named[str(each.get("digest"))]) for each in attachments)
-    except (Gone, KeyError, Unreachable) as error:
-        raise _later(f"the gateway does not say how large its files are: {type(error).__name__}") from error
-    if size > most:
-        detail = f"its files have {size} bytes together, and agent.yaml allows {most} for all that lie here"
-        raise NotTaken(detail, sent=False, whole=False)
-    return size
+    except Gone:
+        named = {}
+    except Unreachable as error:
+        raise _later(f"a file cannot be fetched: {error}") from error
+    found = named or {}
+    entries = [{**each, "size": found.get(str(each.get("digest")), each).get("size")} for each in attachments]
+    size = sum(map(_size, entries))
+    if size <= most:
+        return entries, found
+    if named is None:
+        raise _later(f"its files are said to have {size} bytes together, and the gateway names none of an event")
+    for each in attachments:
+        if str(each.get("digest")) not in named:
+            raise _lost(str(each.get("attachment")), Gone("its document names it no more"))
+    detail = f"its files have {size} bytes together, and agent.yaml allows {most} for all that lie here"
+    raise NotTaken(detail, sent=False, whole=False)
 
 
 def _later(detail: str) -> NotTaken:

@@ -14,6 +14,7 @@ from gateway.agent.published import Published
 from gateway.client import Document, GatewayClient, GatewayError, NotIdentified, Pace, Refused, Unknown
 from gateway.client import Unreachable as Unanswered
 from gateway.core.handling import Outcome
+from gateway.core.model import Kind
 
 CALL_SECONDS = 30.0
 """For one question or one report in all."""
@@ -128,14 +129,19 @@ class Gateway:
         self._noted(None)
         return [each.id for each in page], following
 
-    async def files(self, document: str) -> Mapping[str, Mapping[str, Any]]:
-        """A document's files, by digest, as the gateway has them. Raises Gone, Unreachable."""
+    async def files(self, document: str) -> Mapping[str, Mapping[str, Any]] | None:
+        """A document's files, by digest, as the gateway has them. Raises Gone, Unreachable.
+
+        None: it is an event, whose files are named to its publisher alone, and fetched by whoever is told their ids.
+        """
         try:
             found = await self._client.document(document, timeout=CALL_SECONDS)
         except Unknown as error:
             raise Gone(error.code) from error
         except (GatewayError, ValueError) as error:
             raise self._lost(error) from error
+        if found.members.get("kind") == Kind.EVENT:
+            return None
         given = found.members.get("attachments")
         entries = given if isinstance(given, list) else ()
         return {str(each.get("digest")): each for each in entries if isinstance(each, dict)}

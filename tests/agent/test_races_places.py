@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from gateway.agent.memory import opened
-from gateway.agent.ports import Gap
+from gateway.agent.ports import Gap, Unreachable
 from gateway.core.handling import Known, Outcome, Standing
 from tests.fakes.agency import QUICK, Agent, House, house
 from tests.fakes.brokers import Brokers
@@ -189,6 +189,49 @@ async def test_a17_what_comes_again_meanwhile_is_not_forgotten(tmp_path: Path) -
         assert await ledger.memory.unknown(["a"]) == ()
         await ledger.memory.drop("a", 0, 8)
         assert await ledger.memory.unknown(["a"]) == ("a",)
+
+
+async def test_a17_what_is_in_hand_is_not_forgotten(kafka: Brokers, tmp_path: Path) -> None:
+    """Whatever the gateway says of it meanwhile: its tries would begin anew. What was left behind it is asked about."""
+    async with house(kafka) as agency:
+        await agency.write(1)
+        await worked_off(agency, tmp_path / "one", 1)
+        async with opened(tmp_path / "one") as ledger:
+            await ledger.memory.write(written("open", "begun", position=0))
+        agency.system.open.clear()
+        (document,) = await agency.write(2)
+        agency.hub.states[document] = "registered"
+        async with agency.agent(tmp_path / "one", replace(QUICK, forget=0.0)) as agent:
+            await agency.bell.until(lambda: agency.system.numbers == [1, 2])
+            await without(agency, 2)
+            agency.hub.asked.clear()
+            await agency.bell.until(lambda: agency.hub.asked.count("open") > 3)
+            assert await agent.ledger.memory.unknown([document]) == ()
+            agency.system.open.set()
+            await agency.commits(2)
+
+
+async def test_a17_no_partition_waits_behind_another(kafka: Brokers, tmp_path: Path) -> None:
+    """What of one is never over may take all the time that there is for asking: each has its turn."""
+    async with house(kafka, partitions=2) as agency:
+        async with opened(tmp_path / "one") as ledger:
+            for partition in (0, 1):
+                await ledger.memory.write(written(str(partition), "begun", position=0, partition=partition))
+        await agency.write(1)
+        await agency.write(2, partition=1)
+        async with agency.agent(tmp_path / "one", replace(QUICK, forget=0.0)):
+            await agency.commits(1)
+            await agency.commits(1, 1)
+            asked: set[str] = set()
+
+            async def away(document: str) -> str | None:
+                asked.add(document)
+                raise Unreachable("a cleaning ends with the first that it asks about")
+
+            agency.hub.state = away  # type: ignore[method-assign] # of this test alone
+            await without(agency, 1)
+            await without(agency, 1, 1)
+            await agency.bell.until(lambda: asked == {"0", "1"})
 
 
 def written(document: str, standing: str, position: int = 1, partition: int = 0) -> Known:

@@ -15,7 +15,7 @@ from gateway.agent.upstream import Gateway
 from gateway.client import Pace
 from gateway.core.delivery import Reason
 from gateway.protocols.handover import NotTaken
-from tests.fakes.gateway_double import Watch, page
+from tests.fakes.gateway_double import Watch, page, refusal
 from tests.fakes.upstream_double import UpstreamDouble, client, digest, doubled
 
 ID = "01a2018d-199f-744a-a9f7-79005e4d0f41"
@@ -131,13 +131,19 @@ async def test_two_documents_do_not_stop_each_other(store: Store) -> None:
     store.double.files |= dict.fromkeys(("f2", "f3", "f4"), PDF)
     spool = store.bounded(max_bytes=2 * len(PDF))
     asked = {ID: [entry("f1"), entry("f2")], other: [entry("f3"), entry("f4")]}
-    ended = await asyncio.gather(*(spool.fetched(each, files) for each, files in asked.items()), return_exceptions=True)
-    assert [type(each) for each in ended] == [list, NotTaken]
-    assert [each.name for each in (store.folder / other).iterdir()] == []
-    store.unfinished.discard(ID)
+    first, waits = await divided(spool, asked)
+    assert [each.name for each in (store.folder / waits).iterdir()] == []
+    store.unfinished.discard(first)
     for _ in range(BOUNDS.hours + 1):
         await spool.sweep()
-    assert len(await spool.fetched(other, asked[other])) == 2
+    assert len(await spool.fetched(waits, asked[waits])) == 2
+
+
+async def divided(spool: Spool, asked: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+    """Of two that ask at the same time: the one that has its files, and the one that has to wait."""
+    ended = await asyncio.gather(*(spool.fetched(each, files) for each, files in asked.items()), return_exceptions=True)
+    found = {type(each): document for each, document in zip(ended, asked, strict=True)}
+    return [found[list], found[NotTaken]]
 
 
 async def test_what_never_fits_stops_nobody_else(store: Store) -> None:
@@ -156,12 +162,64 @@ async def test_what_never_fits_stops_nobody_else(store: Store) -> None:
 async def test_a_size_that_somebody_forged_rejects_nothing(store: Store) -> None:
     """The gateway says how large the files are; where it cannot be asked, the document waits (A8)."""
     spool, forged = store.bounded(max_bytes=len(PDF)), [{**entry(), "size": 2**31}]
+    store.double.faults.extend([page(502)] * 2)
     with pytest.raises(NotTaken) as wrong:
         await spool.fetched(ID, forged)
     assert (wrong.value.whole, wrong.value.reason) == (True, None)
     store.double.listed = {"f1": digest(PDF)}
     (told,) = await spool.fetched(ID, forged)
     assert read(told) == PDF
+
+
+@pytest.mark.parametrize("said", [0, 1, None])
+async def test_sizes_that_are_said_too_small_bring_no_deadlock(store: Store, said: int | None) -> None:
+    """Room is asked for by the gateway's own word: of two that do not fit together one is whole, one holds nothing."""
+    other = ID.replace("01a2", "01a3")
+    names = {ID: ("f1", "f2"), other: ("f3", "f4")}
+    store.double.files |= {each: PDF + each.encode() for pair in names.values() for each in pair}
+    store.double.listed = {name: digest(whole) for name, whole in store.double.files.items()}
+    asked = {
+        each: [{**entry(name, store.double.files[name]), "size": said} for name in pair] for each, pair in names.items()
+    }
+    spool = store.bounded(max_bytes=5 * len(PDF) // 2)
+    _, waits = await divided(spool, asked)
+    assert [each.name for each in (store.folder / waits).iterdir()] == []
+
+
+async def test_what_is_too_large_and_gone_is_a_refusal(store: Store) -> None:
+    """As what is smaller and gone: the gateway knows the document no more, or has emptied it (A8: it was asked)."""
+    spool = store.bounded(max_bytes=len(PDF) - 1)
+    for fault in ([refusal(404, "document.unknown")], []):
+        store.double.faults.extend(fault)
+        with pytest.raises(NotTaken) as wrong:
+            await spool.fetched(ID, [entry()])
+        assert (wrong.value.whole, wrong.value.reason) == (False, Reason.INCOMPLETE)
+    store.double.kind = "event"  # the gateway names its files to its publisher alone: that says nothing of them
+    with pytest.raises(NotTaken) as wrong:
+        await spool.fetched(ID, [entry()])
+    assert (wrong.value.whole, wrong.value.reason) == (True, None)
+
+
+async def test_what_lies_there_needs_no_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is handed over though agent.yaml allows less by now, or the disk is full: nothing else makes room."""
+    other = ID.replace("01a2", "01a3")
+    store.unfinished |= {ID, other}
+    store.double.files["f2"] = PDF + b"2"
+    store.double.listed = {"f2": digest(PDF + b"2")}
+    files = {ID: [entry()], other: [entry("forged", PDF + b"2")]}
+    for each, asked in files.items():
+        await store.spool.fetched(each, asked)
+    fetched, less = len(store.double.ranges), store.bounded(max_bytes=len(PDF) + 10)
+    for each, asked in files.items():
+        assert len(await less.fetched(each, asked)) == 1
+    monkeypatch.setattr("gateway.agent.spool.SPARE_BYTES", 2**62)
+    for each, asked in files.items():
+        assert len(await store.spool.fetched(each, asked)) == 1
+    store.double.faults.extend([page(502)] * 2)
+    assert len(await store.bounded().fetched(ID, files[ID])) == 1
+    assert (len(store.double.ranges), len(store.double.faults)) == (fetched, 2)
+    with pytest.raises(NotTaken):
+        await store.spool.fetched(ID.replace("01a2", "01a4"), [entry()])
 
 
 @pytest.mark.parametrize("name", ["../f1", "", "a/b", "x" * 65])
@@ -209,7 +267,8 @@ async def test_a_gateway_that_names_another_id_each_time_is_asked_once(store: St
 
 @pytest.mark.parametrize("said", [len(PDF), 1, 0, None, 10**9])
 async def test_a_file_that_is_larger_than_what_may_lie_there_is_not_fetched(store: Store, said: int | None) -> None:
-    """Whatever the envelope says of its size, which nobody signed: the gateway's own word of it is the bound."""
+    """Whatever an event's envelope says of its size, which nobody signed: the file's own word of it is the bound."""
+    store.double.kind = "event"
     spool = store.bounded(max_bytes=len(PDF) - 1)
     with pytest.raises(NotTaken) as wrong:
         await spool.fetched(ID, [{**entry(), "size": said}])
@@ -229,7 +288,7 @@ async def test_no_more_of_a_file_is_kept_than_was_announced(store: Store) -> Non
             await response.write(b"x" * 300)
         return response
 
-    store.double.faults.extend([endless] * 2)
+    store.double.faults.extend([refusal(404, "document.unknown"), endless, endless])
     with pytest.raises(NotTaken, match="announced"):
         await store.spool.fetched(ID, [entry()])
     assert sum(each.stat().st_size for each in store.folder.rglob("f1*")) <= 1000

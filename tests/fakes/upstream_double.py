@@ -33,6 +33,8 @@ class UpstreamDouble(GatewayDouble):
     files: dict[str, bytes] = field(default_factory=dict)
     listed: dict[str, str] = field(default_factory=dict)
     """Files that it names as those of a document, with their digests."""
+    kind: str = "document"
+    """Of every document; of an event it names no files, as to any recipient."""
     ranges: list[str | None] = field(default_factory=list)
     """The header Range of each download."""
     cut_after: deque[int] = field(default_factory=deque)
@@ -70,8 +72,9 @@ class UpstreamDouble(GatewayDouble):
         files = [
             {"attachment": name, "digest": told, "size": len(self.files.get(name, b""))}
             for name, told in self.listed.items()
+            if self.kind != "event"
         ]
-        told = {"document": named, "state": "arrived", "recipients": [], "attachments": files}
+        told = {"document": named, "kind": self.kind, "state": "arrived", "recipients": [], "attachments": files}
         return web.json_response(told)
 
     async def _documents(self, request: web.Request) -> web.StreamResponse:
