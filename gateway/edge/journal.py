@@ -369,7 +369,7 @@ def _refuse(works: Sequence[_Work[Any]], error: Exception) -> None:
 
 
 def _why(error: StoreFailed | StoreRefused) -> str | None:
-    """Why the journal cannot be written; None: it can, and what was brought is at fault."""
+    """Why the journal cannot be written; None: the database answers, and what was brought is at fault."""
     return str(error) if isinstance(error, StoreFailed) else None
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 
@@ -59,6 +60,8 @@ class Limits:
         self._blocks: OrderedDict[_Holder, _Block] = OrderedDict()
         self._ratios: OrderedDict[_Rated, tuple[str, float]] = OrderedDict()
         """The day for which it was last asked, and how much of its quota was handed out."""
+        self._wanted: Counter[_Holder] = Counter()
+        """By calls that are not yet sure of all their blocks: no such block is given back meanwhile."""
 
     async def spend(self, charges: Sequence[Charge], at: datetime, zone: tzinfo) -> None:
         """Count a call under each of them, or under none. Raises Refusal policy.rate or policy.quota.
@@ -71,12 +74,12 @@ class Limits:
         day = day_of(at, zone) if counted else ""
         limited = {_holder(each, day): each for each in counted}
         needed = Counter(_holder(each, day) for each in counted)
-        while True:
-            drawn = self._drawn(charges)
-            lacking = next((holder for holder in needed if self._left(holder) < needed[holder]), None)
-            if lacking is None:
-                break
-            await self._fill(lacking, limited[lacking], needed[lacking], seconds_to_midnight(at, zone))
+        drawn = self._drawn(charges)
+        with _kept(self._wanted, needed):
+            while lacking := [holder for holder in needed if self._left(holder) < needed[holder]]:
+                for holder in lacking:
+                    await self._fill(holder, limited[holder], needed[holder], seconds_to_midnight(at, zone))
+                drawn = self._drawn(charges)
         for rated, bucket in drawn.items():
             self._keep(rated, bucket)
         for holder, count in needed.items():
@@ -146,9 +149,9 @@ class Limits:
             self._ratios.popitem(last=False)
 
     async def _make_room(self) -> None:
-        """Give one block back before its time: the oldest that nobody is just taking."""
+        """Give one block back before its time: the oldest that nobody is just taking or collecting."""
         for holder, block in self._blocks.items():
-            if not block.lock.locked():
+            if not block.lock.locked() and not self._wanted[holder]:
                 await self._return(holder, block)
                 return
 
@@ -156,7 +159,7 @@ class Limits:
         """Return what is left of blocks whose lease has ended; of all of them when the process stops."""
         now = self._clock()
         for holder, block in list(self._blocks.items()):
-            if not block.lock.locked() and (everything or block.until <= now):
+            if not block.lock.locked() and (everything or (block.until <= now and not self._wanted[holder])):
                 await self._return(holder, block)
 
     async def _return(self, holder: _Holder, block: _Block) -> None:
@@ -175,6 +178,20 @@ class Limits:
             if of == day:  # the fullest of several grants is what somebody must act on
                 ratios[agreement, consumer] = max(ratio, ratios.get((agreement, consumer), 0.0))
         return ratios
+
+
+@contextmanager
+def _kept(wanted: Counter[_Holder], needed: Mapping[_Holder, int]) -> Iterator[None]:
+    """Blocks that are there stay there meanwhile, except when the process stops."""
+    for holder in needed:
+        wanted[holder] += 1
+    try:
+        yield
+    finally:
+        for holder in needed:
+            wanted[holder] -= 1
+            if not wanted[holder]:
+                del wanted[holder]
 
 
 def _locks(holder: _Holder) -> tuple[str, ...]:

@@ -134,11 +134,12 @@ DOCUMENTS = sa.Table(
     sa.Index("documents_kept", "service", "submitted", sqlite_where=_KEPT, postgresql_where=_KEPT),
     sqlite_autoincrement=True,
 )
-"""What was submitted, once, whoever it goes to; ``head`` and ``body`` are encrypted, ``body`` goes after its time.
+"""What was submitted, once, whoever it goes to; ``head`` and ``body`` are encrypted.
 
 ``state`` is ``held``, ``submitted`` (from then on each delivery has its own), ``declined``, ``recalled`` or
 ``expired``. ``recipient``, ``approver`` (an agency), ``role`` (a post) and ``requester`` (a keyed hash of the person)
-are those of a document that waits, or waited, for a second person.
+are those of a document that waits, or waited, for a second person. After its time ``body`` is null, ``head`` empty
+and ``requester`` null.
 """
 
 LANES = sa.Table(

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.delivery import State
+from gateway.core.document import Side
 from gateway.core.life import Span
-from gateway.edge.documents import deadlines
+from gateway.edge.documents import deadlines, view
 from gateway.edge.documents.ends import Changed, Unchanged, claims_of
 from gateway.edge.documents.orders import orders
 from gateway.edge.store import Driver
-from tests.fakes.mail import BOX, DEAD, INTERIOR, Office, fine, life, service, town, waits, way, working
+from tests.fakes.mail import BOX, DEAD, INTERIOR, SENDING, Office, fine, life, service, town, waits, way, working
 
 Open = Callable[[], Driver]
 
@@ -113,6 +114,55 @@ async def test_what_was_said_to_be_overdue_is_not_said_again(office: Office) -> 
     await office.lease(claim="c")
     await office.say("late", "retrieved", lease="c", to_register=lambda _: 5000.0)
     assert (await office.state("late"), await due(office, "late")) == ("retrieved", None)
+
+
+async def lost(office: Office, name: str) -> None:
+    """Its recipient has lost it: an operator has it handed over again."""
+    order = orders(office.scribe, lambda: office.catalogue)["requeue_document"]
+    fields = {"document": name, "recipient": "health", "reason": "a disk has died", "who": "dara"}
+    assert (await office.run(order(fields))).done
+
+
+async def test_after_a_requeue_the_former_time_is_over(office: Office) -> None:
+    """What its recipient has lost is never late before it has arrived again, and then has all of its time."""
+    await office.put("a")
+    (lane,) = await office.claim()
+    await office.settle(lane, fine(lane.out[0], overdue_seconds=500.0))
+    assert await due(office, "a") == 500
+    await lost(office, "a")
+    assert await due(office, "a") is None
+    await office.claim()
+    await office.say("a", "retrieved", to_register=lambda _: 5000.0)
+    assert (await office.state("a"), await due(office, "a")) == ("retrieved", 5000)
+
+
+async def shown_overdue(office: Office, name: str) -> bool:
+    """As its sender sees it."""
+    found = await view.find(office.reader, name)
+    assert found is not None
+    happened = await view.steps(office.reader, found, office.keys.open, None)
+    kept = view.Kept(happened, await view.standing(office.reader, found, office.keys.open, happened), ())
+    (recipient,) = view.shown(found, Side.SENDER, SENDING, kept)["recipients"]
+    return bool(recipient["overdue"])
+
+
+@pytest.mark.parametrize("most", [1000, 1])
+async def test_what_was_overdue_before_a_requeue_is_so_no_more(
+    office: Office, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Not until its new time has passed; also where an answer has no room for all of its steps."""
+    monkeypatch.setattr(view, "MAX_STEPS", most)
+    await office.put("a")
+    seen = []
+    for again in (False, True):
+        if again:
+            await lost(office, "a")
+        (lane,) = await office.claim()
+        await office.settle(lane, fine(lane.out[0], overdue_seconds=DEAD))
+        seen.append(await shown_overdue(office, "a"))
+        assert await office.run(deadlines.overdue(100, office.scribe)) == 1
+        seen.append(await shown_overdue(office, "a"))
+    assert seen == [False, True, False, True]
 
 
 async def test_a_held_lane_does_not_stop_the_time_of_others(office: Office) -> None:

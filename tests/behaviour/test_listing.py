@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from gateway.core.delivery import State
+from gateway.core.refusal import Refusal
 from gateway.edge.documents import listing
 from gateway.edge.documents.listing import Wanted, found
 from gateway.edge.store import Driver, SqliteDriver
-from tests.fakes.mail import HEALTH, LETTER, SENDER, SENDING, Office, way, working
+from tests.fakes.mail import BOX, HEALTH, LETTER, SENDER, SENDING, Office, way, working
 
 Open = Callable[[], Driver]
 NAMES = [f"d{number:02}" for number in range(20)]
@@ -29,6 +30,16 @@ async def office(opened: Open) -> AsyncIterator[Office]:
         yield made
 
 
+async def page(
+    office: Office, after: str | None = None, *, sent: bool, state: State | None = None, service: str | None = None
+) -> tuple[list[str], str | None]:
+    """Two documents at most, and ``next``."""
+    wanted = Wanted(sent=sent, state=state, service=service, case=None, since=None, most=2, after=after)
+    agency = office.catalogue.agencies[SENDING if sent else HEALTH]
+    rows, following = await found(lambda select, *values: office.reader.read(select, values), agency, SENDER, wanted)
+    return [row[1] for row in rows], following
+
+
 async def pages(
     office: Office, *, sent: bool, state: State | None = None, service: str | None = None
 ) -> list[list[str]]:
@@ -36,10 +47,8 @@ async def pages(
     got: list[list[str]] = []
     after = None
     while not got or after is not None:
-        wanted = Wanted(sent=sent, state=state, service=service, case=None, since=None, most=2, after=after)
-        agency = office.catalogue.agencies[SENDING if sent else HEALTH]
-        rows, after = await found(lambda select, *values: office.reader.read(select, values), agency, SENDER, wanted)
-        got.append([row[1] for row in rows])
+        names, after = await page(office, after, sent=sent, state=state, service=service)
+        got.append(names)
     return got
 
 
@@ -65,6 +74,26 @@ async def test_a_page_looks_only_so_far(office: Office, monkeypatch: pytest.Monk
     last: list[list[str]] = [] if sent else [[]]
     assert await pages(office, sent=sent, service="letters.other.v1") == [[], [], [], [], *last]
     assert await pages(office, sent=sent, state=State.UNDELIVERABLE) == [["d19"], ["d11", "d10"], [], ["d01"], *last]
+
+
+async def test_a_list_goes_on_behind_what_was_recalled(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document in ``next`` was withdrawn, unseen, before the next page was asked for: nothing is left out."""
+    monkeypatch.setattr(listing, "MAX_LOOKED", 3)
+    async with working(opened(), way("health", BOX)) as office:
+        for number in range(8):
+            await office.put(f"d{number}", by=BOX)
+        assert await page(office, sent=False, state=State.REGISTERED) == ([], "d5")
+        await office.recall("d5")
+        assert await page(office, "d5", sent=False, state=State.REGISTERED) == ([], "d2")
+        assert await page(office, "d5", sent=False) == (["d4", "d3"], "d3")
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_behind_what_is_not_there_no_list_ends(office: Office, *, sent: bool) -> None:
+    """It is refused, as an empty last page would say that all was shown; behind the last one that is so."""
+    with pytest.raises(Refusal, match=r"request\.malformed.*parameter after"):
+        await page(office, "d99", sent=sent)
+    assert await page(office, "d00", sent=sent) == ([], None)
 
 
 OWN = [(True, {"documents_agency", "documents_behalf"}), (False, {"deliveries_recipient"})]

@@ -59,16 +59,17 @@ async def registered(office: Office, name: str) -> None:
 async def test_a_body_goes_when_its_time_has_passed(office: Office) -> None:
     """Not a day before; with it its head, in which the case and the person stand, and its uses of files.
 
-    Its row, its receipts and its reference stay.
+    Its row, its receipts and its reference stay; of who asked, where a second person decided, not even a hash.
     """
     await registered(office, "a")
+    await office.sql("update documents set approver = 'health', requester = $1", b"hash")
     await office.sql("insert into uses (attachment, document) values ('f', 'a'), ('f', 'other')")
     await aged(office, 99)
     assert await purged(office) == 0
     await aged(office, 2)
     assert [await purged(office), await purged(office)] == [1, 0]
-    ((reference, body, head),) = await office.rows("select reference, body, head from documents")
-    assert (reference, body, bytes(head)) == ("a", None, b"")
+    ((reference, body, head, asked),) = await office.rows("select reference, body, head, requester from documents")
+    assert (reference, body, bytes(head), asked) == ("a", None, b"", None)
     assert await office.rows("select document from uses") == [("other",)]
     assert await office.steps("a") == ["submitted", "arrived", "registered"]
 

@@ -76,6 +76,16 @@ async def test_a_declined_document_never_goes_out(tmp_path: Path) -> None:
     assert (shown["state"], shown["history"][-1]["text"]) == ("declined", "wrong person")
 
 
+async def test_what_is_left_of_a_document_is_decided_no_more(tmp_path: Path) -> None:
+    """Its time has passed: body, head and who asked are gone, and a second decision is refused like any other."""
+    async with opened(tmp_path) as town:
+        document = await asked(town)
+        assert (await decide(town, document)).status == 200
+        await changed(town, "update documents set body = null, head = x'', requester = null")
+        again = await decide(town, document, "declined")
+    assert (again.status, again.body["code"]) == (409, "approval.decided")
+
+
 async def test_a_reason_is_one_line_that_people_read(tmp_path: Path) -> None:
     """Both sides see it: what shows nothing, or something else than was written, decides nothing."""
     async with opened(tmp_path) as town:

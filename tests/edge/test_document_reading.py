@@ -316,7 +316,7 @@ async def test_a_recall_takes_the_lane_of_its_receipts_first(tmp_path: Path) -> 
 
 
 async def test_a_page_tells_nothing_of_documents_that_do_not_show(tmp_path: Path) -> None:
-    """Whatever id ``after`` names: one of others, or of another system's, is like one that is not there."""
+    """Where ``after`` names one of others, or of another system's, it is like one that is not there."""
     async with opened(tmp_path, Letters(by_system=True)) as town:
         await sent(town)
         of_others = await sent(town, to="/documents/lampang", system=SILA)
@@ -330,9 +330,11 @@ async def test_a_page_tells_nothing_of_documents_that_do_not_show(tmp_path: Path
             town,
             f"update deliveries set state = 'submitted', touched = false where document = '{on_its_way}'",  # noqa: S608 - an id
         )
-        pages += [await town.say("GET", f"/documents?role=received&after={on_its_way}", REGISTER)]
-    assert [each.body["documents"] for each in pages] == [[]] * 6
-    assert len(own.body["documents"]) == 1
+        before = await town.say("GET", f"/documents?role=received&after={on_its_way}", REGISTER)
+    assert {(each.status, each.body["code"], each.body["detail"]) for each in pages} == {
+        (400, "request.malformed", "The parameter after must be the value of next on the page before.")
+    }
+    assert [len(each.body["documents"]) for each in (own, before)] == [1, 1]
 
 
 @pytest.mark.parametrize(("role", "system"), [("sent", DESK), ("received", REGISTER)])

@@ -1,5 +1,6 @@
 """Where a document to several recipients stands: all of them in one answer, and one of them by itself."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from gateway.edge.documents import view
 from tests.fakes.correspondents import DESK, LAMPANG, REGISTER, SILA
 from tests.fakes.post_office import PostTown, claims_of, opened
+from tests.fakes.town import until
 
 
 async def sent(town: PostTown, to: str) -> str:
@@ -54,3 +56,28 @@ async def test_one_of_several_is_waited_for_and_has_the_first_receipt(tmp_path: 
     told = [(claims_of(each)["state"], claims_of(each).get("recipient")) for each in shown["receipts"]]
     assert told == [("submitted", None), ("arrived", "sila")]
     assert both.status == 400
+
+
+async def test_what_happens_to_another_recipient_does_not_end_the_waiting(tmp_path: Path) -> None:
+    """Lampang fetches it: who asks about sila waits on for the rest of the time, and hears when sila fetches it."""
+    async with opened(tmp_path) as town:
+        document, waiters = await sent(town, "sila,lampang"), town.gateway.mailroom.waiters
+        leases = {system: (await town.say("GET", "/inbox", system)).body["lease"] for system in (SILA, LAMPANG)}
+
+        async def fetched(system: str) -> None:
+            said = {"outcome": "retrieved", "lease": leases[system]}
+            assert (await town.say("POST", f"/inbox/{document}", system, said)).status == 200
+
+        def known() -> list[object]:
+            """The step after which the caller waits."""
+            return list(waiters._by_key.get(document, {}).values())
+
+        waiting = asyncio.create_task(town.say("GET", f"/documents/{document}?recipient=sila", prefer="wait=30"))
+        await until(known)
+        first = known()
+        await fetched(LAMPANG)
+        await until(lambda: waiting.done() or known() not in ([], first))
+        assert not waiting.done()
+        await fetched(SILA)
+        reply = await asyncio.wait_for(waiting, 20)
+    assert (reply.body["state"], reply.headers["Preference-Applied"]) == ("retrieved", "wait=30")

@@ -1,6 +1,7 @@
 """When a writer counts as failing: its batch could not be written, or hangs; not because the process stood still."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,50 @@ async def test_a_batch_that_was_in_flight_while_the_process_stood_still_hangs_no
     assert [(await each).n for each in (first, second)] == [1, 2]
     assert not fails(journal)
     await journal.close()
+
+
+@pytest.fixture
+async def hanging(tmp_path: Path) -> AsyncIterator[tuple[Journal, Valve]]:
+    """A journal whose first batch is being written, until the valve is opened."""
+    valve = Valve(SqliteDriver(tmp_path / "gateway.sqlite3", "TEST"))
+    journal = Journal(valve)
+    await journal.open("test")
+    valve.gate.clear()
+    writing = asyncio.create_task(journal.append(drafted()))
+    await valve.holding.wait()
+    yield journal, valve
+    valve.gate.set()
+    await writing
+    await journal.close()
+
+
+async def test_a_busy_loop_finds_in_time_what_hangs(
+    hanging: tuple[Journal, Valve], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A beat that is late counts as two, however late: ten of them will do, five not."""
+    journal, _ = hanging
+    clock = Clock(monkeypatch)
+    for _ in range(BEATS // 4):
+        await clock.passes(1.0)
+    assert not fails(journal)
+    for _ in range(BEATS // 4):
+        await clock.passes(1.0)
+    assert fails(journal)
+
+
+async def test_the_log_says_that_a_batch_hangs(hanging: tuple[Journal, Valve], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, however long it does, and one when it is written after all."""
+    journal, valve = hanging
+    clock = Clock(monkeypatch)
+    with capture_logs() as lines:
+        for _ in range(2 * BEATS):
+            await clock.passes(BEAT)
+        valve.gate.set()
+        await until(lambda: not fails(journal))
+    assert [(line["event"], line.get("why")) for line in lines] == [
+        ("journal_failing", "a batch hangs"),
+        ("journal_written", None),
+    ]
 
 
 async def test_the_log_says_why_nothing_can_be_written(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ class Approvals:
             expires=expires,
             recipient=AgencyId(recipient),
             role=role,
-            requester=bytes(requester),
+            requester=bytes(requester or b""),  # purged: gone with its body
             head=records.opened_head(paper.id, head, opened),
             body=None if body is None else opened(bytes(body), records.body_context(paper.id)),
             approver=AgencyId(approver),

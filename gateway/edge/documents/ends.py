@@ -208,7 +208,7 @@ def requeue(document: str, recipient: AgencyId, order: Order, anew: Anew, scribe
             return Refused("document.state")
         lane = (found.recipient, found.okey)
         present = yield from enter(lane, found.paper.service, anew.way, anew.unit)
-        again = "okey = $4, unit = $5, open = true, requeued = requeued + 1"
+        again = "okey = $4, unit = $5, open = true, requeued = requeued + 1, overdue = null"
         if not (yield from _reopened(found, State.SUBMITTED, again, (found.okey, anew.unit))):
             yield from leave([lane])
             return None

@@ -40,6 +40,7 @@ _STATES = (
     "select document, recipient, state from deliveries where kind <> 'receipt' and document in ({ids}) order by seq"
 )
 _NUMBER = re.compile(r"[0-9]{1,4}")
+_AFTER = "the value of next on the page before"
 _SINCE = "an instant with its offset, such as 2026-11-22T08:00:00Z"
 _SHOWN_RECIPIENTS = 20
 """Of one document; the summary counts all of them."""
@@ -105,15 +106,14 @@ def sent_to(agency: Agency, system: str, wanted: Wanted) -> Statement:
 
 def _sent(agency: Agency, system: str, wanted: Wanted, values: list[Any]) -> Iterator[_Where]:
     """Its own, and what others sent for it: two conditions, as each goes by an index."""
-    its_own = " and x.sender = {2}" if agency.documents_by_system else ""
-    last = f"select x.seq from documents x where x.id = {{0}} and (x.on_behalf = {{1}} or x.agency = {{1}}{its_own})"  # noqa: S608 - names of columns
+    behind = _behind(agency, system, wanted)
     for by_itself in (True, False):
         where = _Where(values)
         where.add("p.agency = {0}" if by_itself else "p.on_behalf = {0} and p.agency <> {0}", agency.id)
         if by_itself and agency.documents_by_system:
             where.add("p.sender = {0}", system)
-        if wanted.after is not None:  # only among those that show: a page must not tell what else there is
-            where.add(f"p.seq < ({last})", wanted.after, agency.id, *([system] if its_own else ()))
+        if wanted.after is not None:
+            where.add(f"p.seq < ({behind[0]})", *behind[1])
         if wanted.since is not None:
             first = "select seq from documents where id < {0} order by id desc limit 1"
             where.add(f"p.seq > coalesce(({first}), 0)", _id(wanted.since))
@@ -128,6 +128,21 @@ def _narrowed(where: _Where, wanted: Wanted) -> None:
             wanted.state.value,
         )
     _common(where, wanted)
+
+
+def _behind(agency: Agency, system: str, wanted: Wanted) -> Statement:
+    """The number of ``after``, with places for its values; none or null: no such document is the caller's.
+
+    What reached the agency may have been withdrawn since the page before, and the next one goes on behind it all the
+    same.
+    """
+    if not wanted.sent:
+        of = "x.document = {0} and x.recipient = {1} and x.kind <> 'receipt'"
+        return f"select max(x.seq) from deliveries x where {of}", (wanted.after, agency.id)  # noqa: S608 - words of this module
+    of, by = "select x.seq from documents x where x.id = {0} and ", (wanted.after, agency.id)
+    if agency.documents_by_system:
+        return f"{of}(x.on_behalf = {{1}} or x.agency = {{1}} and x.sender = {{2}})", (*by, system)
+    return f"{of}(x.on_behalf = {{1}} or x.agency = {{1}})", by
 
 
 def received(agency: Agency, wanted: Wanted) -> Statement:
@@ -160,10 +175,8 @@ def _received(agency: Agency, wanted: Wanted) -> _Where:
     where.add("d.recipient = {0} and d.kind <> 'receipt'", agency.id)
     where.add(f"(d.touched or d.state in ({_REACHED}))")
     if wanted.after is not None:
-        last = (
-            "select max(x.seq) from deliveries x where x.document = {0} and x.recipient = {1} and x.kind <> 'receipt'"
-        )
-        where.add(f"d.seq < ({last} and (x.touched or x.state in ({_REACHED})))", wanted.after, agency.id)
+        select, values = _behind(agency, "", wanted)
+        where.add(f"d.seq < ({select})", *values)
     if wanted.since is not None:
         # a held one's delivery is younger than its neighbours: it bounds nothing
         before = "select id from documents where id < {0} and approver is null order by id desc limit 1"
@@ -196,7 +209,10 @@ def _together(selects: Iterable[str], most: int) -> str:
 async def found(
     ask: Callable[..., Awaitable[Rows]], agency: Agency, system: str, wanted: Wanted
 ) -> tuple[Sequence[Sequence[Any]], str | None]:
-    """A page, and behind which document the next one goes on; None: it is the last one."""
+    """A page, and behind which document the next one goes on; None: it is the last one.
+
+    Raises Refusal request.malformed where ``after`` is not one of the caller's.
+    """
     select, values = sent(agency, system, wanted) if wanted.sent else received(agency, wanted)
     rows = await ask(select, *values)
     following: str | None = None
@@ -208,6 +224,10 @@ async def found(
             rows, following = [row for row in rows if row[0] >= seq], last
     if len(rows) > wanted.most:
         return rows[: wanted.most], rows[wanted.most - 1][1]
+    if wanted.after is not None and not rows and following is None:  # nothing is older, or nobody knows than what
+        select, values = _behind(agency, system, wanted)
+        if all(seq is None for (seq,) in await ask(select.format("$1", "$2", "$3"), *values)):
+            raise _wrong("after", _AFTER)
     return rows, following
 
 
@@ -261,7 +281,7 @@ class Listing:
         if _NUMBER.fullmatch(most) is None or not 1 <= int(most) <= MAX_LISTED:
             raise _wrong("max", f"a number from 1 to {MAX_LISTED}")
         if after is not None and not document.is_id(after):
-            raise _wrong("after", "the value of next on the page before")
+            raise _wrong("after", _AFTER)
         return Wanted(
             sent=role != "received",
             state=None if state is None else State(state),

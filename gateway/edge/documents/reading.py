@@ -7,6 +7,7 @@ reached them, and to the agency that approves it; to everybody else it is not th
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
+from time import monotonic
 
 import orjson
 from aiohttp import web
@@ -79,17 +80,20 @@ class Reading:
         caller = await these.asking.caller(request, trail, _QUERY)
         at = request.query.get("recipient")
         own, seconds = home(trail, caller), document.wait(request.headers.getall("Prefer", ()))
+        until = monotonic() + seconds
         trail.document = document.known_id(request.match_info["document"])
         found, side = await self._found(trail.document, caller.system, own, at)
         shown = await self._shown(trail, caller, found, side, at)
-        tag, given, waited = _tag(shown), request.headers.get("If-None-Match"), False
-        if seconds and not found.ended and given in (None, tag):
+        seen = tag = _tag(shown)
+        given, waited = request.headers.get("If-None-Match"), False
+        while (left := until - monotonic()) > 0 and not found.ended and tag == seen and given in (None, seen):
             with these.asking.front.aside(trail):
-                waited = await self._waited(found, seconds, own.id)
-            if waited:
-                found, side = await self._found(found.id, caller.system, own, at)
-                shown = await self._shown(trail, caller, found, side, at)
-                tag = _tag(shown)
+                if not await self._waited(found, left, own.id):
+                    break
+            waited = True
+            found, side = await self._found(found.id, caller.system, own, at)
+            shown = await self._shown(trail, caller, found, side, at)
+            tag = _tag(shown)  # the same where it happened to somebody whom the caller does not see, or ask for
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if waited:
             headers["Preference-Applied"] = f"wait={seconds:g}"

@@ -48,8 +48,8 @@ def purge_bodies(catalogue: Catalogue, limit: int) -> Work[int]:
     """Delete bodies of documents with which nothing has happened for as long as they are kept, and their uses of files.
 
     In whatever state they stopped: what is never registered would be kept for ever. With the body goes its head: case,
-    user, person. The document's row, its steps and their receipts stay, and with them the sender's reference; that
-    receipts were delivered is forgotten.
+    user, person; and the hash of who asked where a second person decided. The document's row, its steps and their
+    receipts stay, and with them the sender's reference; that receipts were delivered is forgotten.
     """
 
     def plan(_: Book) -> Plan[int]:
@@ -85,8 +85,9 @@ def _purge_service(service: str, life: Life | None, limit: int) -> Plan[int]:
         return 0
     places = ", ".join(f"${place}" for place in range(4, 4 + len(rows)))
     ids = [row[0] for row in rows]
+    emptied = "body = null, head = $3, requester = null"
     gone = yield (
-        f"update documents set body = null, head = $3 where {old} and id in ({places}) returning id",  # noqa: S608
+        f"update documents set {emptied} where {old} and id in ({places}) returning id",  # noqa: S608
         (
             service,
             seconds,

@@ -254,7 +254,7 @@ class Taking:
 
 
 async def _spend(these: Counter, trail: Trail, caller: Caller, head: Head, found: tuple[Permit, ...]) -> None:
-    """What was taken in under the reference before spends nothing, and takes no room; nor does what is refused.
+    """What was taken in under the reference before spends nothing, and takes no room; nor does what is refused here.
 
     Raises Refusal.
     """

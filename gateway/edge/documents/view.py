@@ -37,8 +37,8 @@ _STEPS_OF = (
 _STANDING = (
     "select recipient, step, at, entry, detail, null from steps where seq in (select max(s.seq) from steps s "
     "join deliveries d on d.document = s.document and d.recipient = s.recipient and d.kind <> 'receipt' "
-    "where s.document = $1 and s.seq <= $2 and s.step in (d.state, 'overdue') group by s.recipient, s.step) "
-    "order by seq"
+    "where s.document = $1 and s.seq <= $2 and s.step in (d.state, 'overdue', 'requeued') "
+    "group by s.recipient, s.step) order by seq"
 )
 REACHED = (State.ARRIVED, State.RETRIEVED, State.REGISTERED, State.REJECTED)
 """States in which a document has been at its recipient, whatever ``touched`` says."""
@@ -276,7 +276,7 @@ def _held_for(found: Found) -> list[dict[str, Any]]:
 
 def _recipient(at: At, own: Sequence[Noted]) -> dict[str, Any]:
     last = next((each.detail for each in reversed(own) if each.step == at.state), {})
-    overdue = any(each.step == "overdue" for each in own) and not ended(at.state)
+    told = [each.step for each in own if each.step in ("overdue", "requeued")]  # after a requeue it has new time
     return {
         "recipient": at.recipient,
         "state": at.state,
@@ -284,7 +284,7 @@ def _recipient(at: At, own: Sequence[Noted]) -> dict[str, Any]:
         "attempts": at.attempts,
         "number": last.get("number"),
         "reason": last.get("reason"),
-        "overdue": overdue,
+        "overdue": told[-1:] == ["overdue"] and not ended(at.state),
         "late": at.requeued,
     }
 
