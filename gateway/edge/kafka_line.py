@@ -40,7 +40,7 @@ class Silent(ClusterFailed):
     """There was no answer, neither yes nor no."""
 
 
-class _Sockets(DefaultSelector):
+class Sockets(DefaultSelector):
     """Closes every socket that was waited for: the library leaves open those of a connection that never came to be."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Line:
         self._options = {
             **client_options(connection, files),
             "client_id": "gateway-topics",
-            "selector": _Sockets,
+            "selector": Sockets,
             "request_timeout_ms": milliseconds,
             "socket_connection_setup_timeout_ms": milliseconds,
             "socket_connection_setup_timeout_max_ms": milliseconds,
@@ -96,11 +96,13 @@ class Line:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        closed = self._loop.call_soon_with_future(self._brokers.close)
-        with self._said("let us go"):
-            self._waited(closed)
-        self._loop.stop(timeout_ms=1000)
-        self._loop.close()
+        try:
+            closed = self._loop.call_soon_with_future(self._brokers.close)
+            with self._said("let us go"):
+                self._waited(closed)
+        finally:
+            self._loop.stop(timeout_ms=1000)
+            self._loop.close()
 
     def ask(self, request: Any, what: str, *, node: int | None = None, passing: int | None = None) -> Any:
         """The answer of a broker, of any where none is named. ``what`` is what is done, for the sentence if it fails.

@@ -10,6 +10,7 @@ from gateway.edge.documents.rounds import Rounds
 from tests.fakes.correspondents import LETTER, REGISTER, SERVICES, Letters, way
 from tests.fakes.pollers import changed
 from tests.fakes.post_office import PostTown, opened
+from tests.fakes.town import until
 
 HOUR = 3600.0
 PUSHED = {"interior": (way("interior", protocol="webhook", name="webhook", options={"url": "http://127.0.0.1:1/"}),)}
@@ -76,9 +77,10 @@ async def test_a_folder_that_names_a_mailbox_now(tmp_path: Path, url: str | None
     async with opened(tmp_path, Letters(ways=PUSHED), url=url) as town:
         document = (await town.send()).body["document"]
         assert await fetched(town) == []
+        await until(lambda: town.rows("select lease from lanes, gates") == [(0.0,)])
         town.changed(Letters())
         await rounds(town).round()
-        town.valve.ahead = HOUR / 2  # a push that failed leaves its lane alone for a while
+        town.valve.ahead = HOUR / 2  # the push that failed leaves its lane alone for a while
         assert await fetched(town) == [document]
 
 

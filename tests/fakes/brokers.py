@@ -15,6 +15,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from deploy.kafka.artefacts import NotThere, fetched, java
 from deploy.kafka.broker import Broker, Unready, new_id, run_tool
 from deploy.kafka.settings import HOST, Ports, Settings, here, read
+from gateway.edge.kafka_line import Sockets
 from tests.fakes import ports as chosen
 from tests.fakes.certificates import AUTHORITY
 from tests.fakes.links import Link
@@ -89,7 +90,7 @@ class Brokers:
 
     def admin(self, user: str = ADMIN) -> KafkaAdminClient:
         """kafka-python's client, to be closed; it blocks."""
-        return KafkaAdminClient(bootstrap_servers=list(self.addresses), **self.login(user))
+        return KafkaAdminClient(bootstrap_servers=list(self.addresses), selector=Sockets, **self.login(user))
 
     def login(self, user: str) -> dict[str, str]:
         """What kafka-python needs to be this user."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from gateway.edge.kafka_line import Sockets
+
 PATIENCE = 30.0
 
 
@@ -47,7 +49,7 @@ async def write(bootstrap: str, topic: str, *several: Record) -> None:
 
 
 def _read(bootstrap: str, topic: str, count: int) -> list[Record]:
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap.split(","), enable_auto_commit=False)
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap.split(","), enable_auto_commit=False, selector=Sockets)
     found: list[Record] = []
     try:
         partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
@@ -66,7 +68,7 @@ def _read(bootstrap: str, topic: str, count: int) -> list[Record]:
 
 
 def _write(bootstrap: str, topic: str, several: Sequence[Record]) -> None:
-    producer = KafkaProducer(bootstrap_servers=bootstrap.split(","), linger_ms=5000)
+    producer = KafkaProducer(bootstrap_servers=bootstrap.split(","), linger_ms=5000, selector=Sockets)
     try:
         sent = [
             producer.send(topic, each.value, key=each.key, headers=list(each.headers), partition=each.partition)

@@ -16,6 +16,7 @@ import orjson
 from kafka import KafkaConsumer, TopicPartition
 
 from gateway.core import kafka as topics
+from gateway.edge.kafka_line import Sockets
 from gateway.edge.tasks import cancelled
 from tests.fakes import lookups
 from tests.fakes.addressees import Came, Hook, Ledger, Poller, hook
@@ -192,7 +193,7 @@ class Stretch:
 
 def read(bootstrap: str, topic: str) -> list[Came]:
     """All that lies in a topic, by partition and position, to somebody else's client."""
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap.split(","), enable_auto_commit=False)
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap.split(","), enable_auto_commit=False, selector=Sockets)
     found: list[Came] = []
     try:
         places = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
