@@ -7,6 +7,7 @@ thread of its own.
 
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -59,6 +60,20 @@ class Sockets(DefaultSelector):
         super().close()
 
 
+class TlsSocket(ssl.SSLSocket):
+    """Closes itself where its handshake fails: the library forgets it then, and may not have waited for it yet."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as ssl has it
+        """Go on with it."""
+        try:
+            super().do_handshake(block)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:
+            self.close()
+            raise
+
+
 class Line:
     """A connection to a cluster; ask within ``with``."""
 
@@ -69,8 +84,11 @@ class Line:
         self._logs_in = connection.sasl is not None
         self._who = connection.sasl.username if connection.sasl is not None else "this client"
         milliseconds = int(seconds * 1000)
+        reached = client_options(connection, files)
+        if "ssl_context" in reached:
+            reached["ssl_context"].sslsocket_class = TlsSocket
         self._options = {
-            **client_options(connection, files),
+            **reached,
             "client_id": "gateway-topics",
             "selector": Sockets,
             "request_timeout_ms": milliseconds,

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -15,7 +16,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from deploy.kafka.artefacts import NotThere, fetched, java
 from deploy.kafka.broker import Broker, Unready, new_id, run_tool
 from deploy.kafka.settings import HOST, Ports, Settings, here, read
-from gateway.edge.kafka_line import Sockets
+from gateway.edge.kafka_line import Sockets, TlsSocket
 from tests.fakes import ports as chosen
 from tests.fakes.certificates import AUTHORITY
 from tests.fakes.links import Link
@@ -90,7 +91,11 @@ class Brokers:
 
     def admin(self, user: str = ADMIN) -> KafkaAdminClient:
         """kafka-python's client, to be closed; it blocks."""
-        return KafkaAdminClient(bootstrap_servers=list(self.addresses), selector=Sockets, **self.login(user))
+        login: dict[str, Any] = dict(self.login(user))
+        if authority := login.pop("ssl_cafile", None):
+            login["ssl_context"] = ssl.create_default_context(cafile=authority)
+            login["ssl_context"].sslsocket_class = TlsSocket
+        return KafkaAdminClient(bootstrap_servers=list(self.addresses), selector=Sockets, **login)
 
     def login(self, user: str) -> dict[str, str]:
         """What kafka-python needs to be this user."""
