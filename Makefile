@@ -26,12 +26,13 @@ demo-kafka: setup
 
 # Most tests wait for something, so that three at a time keep two processors busy; what measures time comes last, alone.
 # A file's tests share a worker, with the broker that they start; the order is that of tests/conftest.py.
+# What fails beside others runs once more by itself, but for what counts losses (tests/again.py).
 test: setup
 ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
 else
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not quiet"
-	$(BIN)/python -m pytest -m quiet
+	$(BIN)/python -m pytest --cache-clear -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not quiet" || $(BIN)/python -m tests.again $$?
+	$(BIN)/python -m pytest --cache-clear -m quiet || $(BIN)/python -m tests.again $$?
 endif
 
 check: setup
