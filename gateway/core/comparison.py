@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from gateway.core.topics import (
+    BROKERS,
     DESCRIBE,
     GROUP,
     TOPIC,
@@ -25,12 +26,20 @@ POSITIONS = "__consumer_offsets"
 """Where Kafka keeps up to where groups have read."""
 _HARMLESS = (DESCRIBE, "DescribeConfigs")
 """Whoever may only look at a topic learns nothing of a document."""
+_OF_EVERYBODY = (*_HARMLESS, "IdempotentWrite")
+"""What anybody may have of the cluster itself: brokers before Kafka 3 ask it of every producer."""
 
 
 def difference(wanted: Wanted, found: Found) -> Difference:
     """Everything between them."""
     changes = (*_topics(wanted, found), *_acls(wanted, found), *_quotas(wanted, found))
-    amiss = (*_brokers(wanted, found), *_copies(wanted, found), *_strangers(wanted, found), *_groups(wanted, found))
+    amiss = (
+        *_brokers(wanted, found),
+        *_copies(wanted, found),
+        *_strangers(wanted, found),
+        *_rulers(wanted, found),
+        *_groups(wanted, found),
+    )
     return Difference(changes, tuple(_refused(wanted, found)), amiss, tuple(_notes(wanted, found)))
 
 
@@ -161,6 +170,15 @@ def _strangers(wanted: Wanted, found: Found) -> Iterator[str]:
         elif acl.operation not in _HARMLESS and not _is_ours(wanted, acl) and not _is_gateways(wanted, acl):
             others = f"{touched[0]} and {len(touched) - 1} more" if len(touched) > 1 else touched[0]
             yield f"{acl.words}, {others} among them: have it narrowed, as no program takes away what speaks of more"
+
+
+def _rulers(wanted: Wanted, found: Found) -> Iterator[str]:
+    """Who should read or write and may rule the cluster: give himself access, make topics, change settings."""
+    readers = (wanted.cluster.share(each.agency).principal for each in wanted.topics.values())
+    ours = {"User:*", wanted.cluster.principal, *readers}
+    for acl in sorted(found.acls or ()):
+        if acl.kind == BROKERS and acl.principal in ours and acl.allowed and acl.operation not in _OF_EVERYBODY:
+            yield f"{acl.words}: neither the gateway nor an agency rules brokers; remove the line"
 
 
 def _is_gateways(wanted: Wanted, acl: Acl) -> bool:

@@ -8,7 +8,7 @@ from gateway.core.kafka import Cluster, Share, group, receipts_topic, topic
 from gateway.core.model import KAFKA, AgencyId, Catalogue
 
 RETENTION = "retention.ms"
-TOPIC, GROUP = "topic", "group"
+TOPIC, GROUP, BROKERS = "topic", "group", "cluster"
 READ, WRITE, DESCRIBE = "Read", "Write", "Describe"
 
 
@@ -17,7 +17,7 @@ class Acl:
     """One line of access, as Apache Kafka keeps it."""
 
     kind: str
-    """``topic`` or ``group``."""
+    """``topic``, ``group`` or ``cluster``."""
     name: str
     prefixed: bool
     """It speaks of every name that begins so."""
@@ -98,7 +98,7 @@ class Found:
     topics: Mapping[str, Standing]
     """This instance's, and Kafka's own where positions of groups are kept."""
     acls: frozenset[Acl] | None
-    """Of topics and groups; None where the cluster asks nobody who he is."""
+    """Of topics, groups and the cluster; None where the cluster asks nobody who he is."""
     quotas: Mapping[str, float]
     """By principal, bytes a second that it may read from each broker."""
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)

@@ -11,10 +11,10 @@ from kafka.protocol.admin import (
     IncrementalAlterConfigsRequest,
 )
 
-from gateway.core.topics import GROUP, TOPIC, Acl, Allow, Bound, Change, Make, Revoke, Set
+from gateway.core.topics import BROKERS, GROUP, TOPIC, Acl, Allow, Bound, Change, Make, Revoke, Set
 from gateway.edge.kafka_line import Line
 
-KINDS = {TOPIC: ResourceType.TOPIC, GROUP: ResourceType.GROUP}
+KINDS = {TOPIC: ResourceType.TOPIC, GROUP: ResourceType.GROUP, BROKERS: ResourceType.CLUSTER}
 OF_TOPIC = 2
 """A resource that has settings."""
 RATE, USER = "consumer_byte_rate", "user"

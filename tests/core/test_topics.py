@@ -10,6 +10,7 @@ from gateway.core.comparison import POSITIONS, difference
 from gateway.core.kafka import Cluster, Connection, Layout, Sasl, Share
 from gateway.core.model import Agency, AgencyId, Standing, Way
 from gateway.core.topics import (
+    BROKERS,
     GROUP,
     TOPIC,
     Acl,
@@ -215,11 +216,24 @@ def test_access_that_speaks_of_more_is_for_people(acl: Acl) -> None:
         replace(STRANGER, name="TEST.agency", prefixed=False),
         replace(STRANGER, name="*", principal="User:gateway", operation="Write"),
         Acl(GROUP, "monitoring", prefixed=False, principal="User:other", operation="Read"),
+        Acl(BROKERS, "kafka-cluster", prefixed=False, principal="User:somebodys-administrator", operation="Alter"),
+        Acl(BROKERS, "kafka-cluster", prefixed=False, principal="User:gateway", operation="IdempotentWrite"),
+        Acl(BROKERS, "kafka-cluster", prefixed=False, principal="User:CN=tax", operation="Alter", allowed=False),
     ],
 )
 def test_what_harms_nobody_is_left_alone(acl: Acl) -> None:
     """Whoever only looks, and whoever reads something else."""
     assert between(lambda found: replace(found, acls=(found.acls or frozenset()) | {acl})).sound
+
+
+@pytest.mark.parametrize("principal", ["User:CN=tax", "User:tax_court", "User:gateway", "User:*"])
+@pytest.mark.parametrize("operation", ["All", "Alter", "AlterConfigs", "ClusterAction", "Create"])
+def test_nobody_who_reads_or_writes_rules_the_cluster(principal: str, operation: str) -> None:
+    """Whoever may alter it gives himself any access; a program takes away none of it."""
+    acl = Acl(BROKERS, "kafka-cluster", prefixed=False, principal=principal, operation=operation)
+    found = between(lambda found: replace(found, acls=(found.acls or frozenset()) | {acl}))
+    assert (found.changes, len(found.amiss)) == ((), 1)
+    assert found.amiss[0].startswith(f"{principal} may {operation} cluster kafka-cluster: ")
 
 
 def test_brokers_that_ask_nobody_are_amiss_where_the_gateway_logs_in() -> None:

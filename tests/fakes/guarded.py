@@ -109,9 +109,11 @@ def applied(estate: Estate, right: Wanted) -> None:
         assert cluster.settled(right, changes)
 
 
-def allow(estate: Estate, principal: str, name: str, operation: ACLOperation) -> None:
+def allow(
+    estate: Estate, principal: str, name: str, operation: ACLOperation, kind: ResourceType = ResourceType.TOPIC
+) -> None:
     """Until the broker tells of it."""
-    pattern = ResourcePattern(ResourceType.TOPIC, name, ACLResourcePatternType.LITERAL)
+    pattern = ResourcePattern(kind, name, ACLResourcePatternType.LITERAL)
     line = ACL(principal, "*", operation, ACLPermissionType.ALLOW, pattern)
     with _by_hand(estate) as client:
         client.create_acls([line])

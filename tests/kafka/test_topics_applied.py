@@ -16,9 +16,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 from aiokafka.structs import TopicPartition
-from kafka.admin import (
-    ACLOperation,
-)
+from kafka.admin import ACLOperation, ResourceType
 
 from gateway.catalogue import files
 from gateway.commands.kafka_tools import script
@@ -89,6 +87,18 @@ def test_access_that_nobody_needs_is_taken_away_line_by_line(guarded: Estate) ->
     assert between(guarded, right).sound
     with edge.opened(guarded.connection(), guarded.files()) as cluster:
         assert replace(line, name=elsewhere) in (cluster.found(right).acls or ())
+
+
+def test_an_agency_that_rules_the_brokers_is_named(guarded: Estate) -> None:
+    """By the line that lets it, which stays."""
+    principal = f"User:tax-{uuid4().hex[:8]}"
+    right = needed(guarded, tax=Share(principal, 3))
+    applied(guarded, right)
+    assert between(guarded, right).sound
+    allow(guarded, principal, "kafka-cluster", ACLOperation.ALTER, ResourceType.CLUSTER)
+    found = between(guarded, right)
+    assert (found.changes, len(found.amiss)) == ((), 1)
+    assert found.amiss[0].startswith(f"{principal} may Alter cluster kafka-cluster: ")
 
 
 def test_partitions_are_refused_and_the_rest_is_done(guarded: Estate) -> None:
