@@ -26,7 +26,7 @@ demo-kafka: setup
 
 # Most tests wait for something, so that three at a time keep two processors busy; what measures time comes last, alone.
 # A file's tests share a worker, with the broker that they start; the order is that of tests/conftest.py.
-# What fails beside others runs once more by itself, but for what counts losses (tests/again.py).
+# What fails beside others runs once more by itself, and what counts losses several times (tests/again.py).
 test: setup
 ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)

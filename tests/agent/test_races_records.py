@@ -204,7 +204,7 @@ async def test_a09_what_is_not_even_a_record_stops_nothing(kafka: Brokers, tmp_p
 async def test_a09_what_is_compressed_in_another_way_stops_nothing(kafka: Brokers, tmp_path: Path, codec: str) -> None:
     """The gateway compresses nothing: whoever does writes something else, and the next one is handed over."""
     async with house(kafka) as agency:
-        producer = Producer({"bootstrap.servers": kafka.bootstrap, "compression.type": codec, "linger.ms": 500})
+        producer = Producer({"bootstrap.servers": kafka.bootstrap, "compression.type": codec, "linger.ms": 60_000})
         for _ in range(3):
             producer.produce(agency.topic, b"x" * 1000, partition=0)
         assert producer.flush(15) == 0

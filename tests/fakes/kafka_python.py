@@ -68,7 +68,7 @@ def _read(bootstrap: str, topic: str, count: int) -> list[Record]:
 
 
 def _write(bootstrap: str, topic: str, several: Sequence[Record]) -> None:
-    producer = KafkaProducer(bootstrap_servers=bootstrap.split(","), linger_ms=5000, selector=Sockets)
+    producer = KafkaProducer(bootstrap_servers=bootstrap.split(","), linger_ms=60_000, selector=Sockets)
     try:
         sent = [
             producer.send(topic, each.value, key=each.key, headers=list(each.headers), partition=each.partition)
