@@ -41,32 +41,6 @@ def fails(journal: Journal) -> bool:
     return journal.failing
 
 
-async def test_a_batch_that_was_in_flight_while_the_process_stood_still_hangs_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A node that was stopped refuses nobody as it wakes, and takes on what comes; a batch that does hang is told."""
-    valve = Valve(SqliteDriver(tmp_path / "gateway.sqlite3", "TEST"))
-    journal = Journal(valve)
-    await journal.open("test")
-    valve.gate.clear()
-    first = asyncio.create_task(journal.append(drafted()))
-    await valve.holding.wait()
-    clock = Clock(monkeypatch)
-    await clock.passes(HANGS + 8)
-    second = asyncio.create_task(journal.append(drafted()))
-    await clock.passes(0)
-    assert (fails(journal), second.done()) == (False, False)
-    for _ in range(BEATS):
-        await clock.passes(BEAT)
-    assert fails(journal)
-    with pytest.raises(Refusal, match=r"journal\.unavailable"):
-        await journal.append(drafted())
-    valve.gate.set()
-    assert [(await each).n for each in (first, second)] == [1, 2]
-    assert not fails(journal)
-    await journal.close()
-
-
 @pytest.fixture
 async def hanging(tmp_path: Path) -> AsyncIterator[tuple[Journal, Valve]]:
     """A journal whose first batch is being written, until the valve is opened."""
@@ -78,8 +52,27 @@ async def hanging(tmp_path: Path) -> AsyncIterator[tuple[Journal, Valve]]:
     await valve.holding.wait()
     yield journal, valve
     valve.gate.set()
-    await writing
+    assert (await writing).n == 1
     await journal.close()
+
+
+async def test_a_batch_that_was_in_flight_while_the_process_stood_still_hangs_not(
+    hanging: tuple[Journal, Valve], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that was stopped refuses nobody as it wakes, and takes on what comes; a batch that does hang is told."""
+    journal, valve = hanging
+    clock = Clock(monkeypatch)
+    await clock.passes(HANGS + 8)
+    second = asyncio.create_task(journal.append(drafted()))
+    await clock.passes(0)
+    assert (fails(journal), second.done()) == (False, False)
+    for _ in range(BEATS):
+        await clock.passes(BEAT)
+    assert fails(journal)
+    with pytest.raises(Refusal, match=r"journal\.unavailable"):
+        await journal.append(drafted())
+    valve.gate.set()
+    assert ((await second).n, fails(journal)) == (2, False)
 
 
 async def test_a_busy_loop_finds_in_time_what_hangs(
