@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import orjson
@@ -231,7 +232,11 @@ async def applied(stream: Stream) -> None:
     """As the page tells: what is missing is named, made, and the way opened at once."""
     assert "+ create topic DEMO.agency.social_security" in await stream.stage.order("topics", "plan")
     await stream.stage.order("topics", "apply")
-    await stream.stage.order("documents", "reopen", FUND, "kafka", "--reason", "its topic is there now")
+    try:
+        await stream.stage.order("documents", "reopen", FUND, "kafka", "--reason", "its topic is there now")
+    except CalledProcessError as late:
+        if "is not closed" not in late.stderr:  # that is, the gateway's own probe was there before
+            raise
 
 
 async def cut(stream: Stream) -> None:
